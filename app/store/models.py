@@ -1,0 +1,351 @@
+"""The tables. The state changes of `steps` live in SQL functions (see `migrations/`)."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import INET, JSONB, TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Moment = TIMESTAMP(timezone=True)
+
+
+class Base(DeclarativeBase):
+    """Root of the models; names every constraint so that migrations can find it."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  # the name and form that SQLAlchemy reads
+        datetime: Moment,
+        str: Text,
+        dict[str, Any]: JSONB,
+        list[str]: ARRAY(Text),
+        UUID: Uuid,
+        float: Double,
+    }
+
+
+class Principal(Base):
+    """Who may ask: holds an API key, kept as a keyed hash."""
+
+    __tablename__ = "principals"
+    __table_args__ = (UniqueConstraint("tenant", "name"),)
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    tenant: Mapped[str] = mapped_column(server_default="default")
+    name: Mapped[str]
+    role: Mapped[str]
+    #: Public part of the key, to find the row by.
+    key_prefix: Mapped[str] = mapped_column(unique=True)
+    key_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    revoked_at: Mapped[datetime | None]
+
+
+class Asset(Base):
+    """A machine or device in the inventory."""
+
+    __tablename__ = "assets"
+    __table_args__ = (
+        UniqueConstraint("tenant", "hostname"),
+        Index("ix_assets_tags", "tags", postgresql_using="gin"),
+        Index("ix_assets_ip_address", "tenant", "ip_address"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    tenant: Mapped[str] = mapped_column(server_default="default")
+    hostname: Mapped[str]
+    ip_address: Mapped[str | None] = mapped_column(INET)
+    type: Mapped[str] = mapped_column(server_default="server")
+    status: Mapped[str] = mapped_column(server_default="active")
+    environment: Mapped[str | None]
+    criticality: Mapped[str | None]
+    os: Mapped[str | None]
+    #: How to reach it: {"type": "ssh", "port": 22, "host_key": "ssh-ed25519 ...", ...}.
+    connection: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    tags: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    # `metadata` is taken by SQLAlchemy; the column keeps the name that people use.
+    details: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class StoredSecret(Base):
+    """A named secret or an asset's credential, sealed (see `app.store.credentials`)."""
+
+    __tablename__ = "secrets"
+    __table_args__ = (
+        UniqueConstraint("tenant", "name"),
+        CheckConstraint("kind in ('secret', 'credential')", name="kind"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant: Mapped[str] = mapped_column(server_default="default")
+    name: Mapped[str]
+    kind: Mapped[str]
+    #: Of a credential: whose login it is; what is not secret of it (username, become).
+    asset_id: Mapped[int | None] = mapped_column(ForeignKey("assets.id", ondelete="CASCADE"))
+    public: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    version: Mapped[int]
+    #: Which key-encryption key wrapped the data key.
+    key_id: Mapped[str]
+    wrapped_key: Mapped[bytes] = mapped_column(LargeBinary)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class ExecutionRow(Base):
+    """One run of one plan. Counters make its state a matter of one row, not of a scan."""
+
+    __tablename__ = "executions"
+    __table_args__ = (
+        UniqueConstraint("tenant", "principal_id", "idempotency_key"),
+        Index("ix_executions_recent", "tenant", "created_at"),
+        Index("ix_executions_state", "tenant", "state", "created_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    name: Mapped[str]
+    principal_id: Mapped[int] = mapped_column(ForeignKey("principals.id"))
+    idempotency_key: Mapped[str | None]
+    plan_digest: Mapped[str]
+    plan: Mapped[dict[str, Any]]
+    source: Mapped[str]
+    warnings: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    state: Mapped[str]
+    #: Set when the first publish failed; cleared when a worker claims a step.
+    delayed: Mapped[bool] = mapped_column(server_default=text("false"))
+    #: The stage whose rows are open, counted from 0; `stages` is how many there are.
+    stage: Mapped[int]
+    stages: Mapped[int]
+    #: The first stage of `finally`; equals `stages` when there is none.
+    finally_stage: Mapped[int]
+    #: Rows of the current stage that are not final.
+    stage_open: Mapped[int]
+    failed: Mapped[int] = mapped_column(server_default=text("0"))
+    cancelled: Mapped[int] = mapped_column(server_default=text("0"))
+    interrupted: Mapped[int] = mapped_column(server_default=text("0"))
+    waiting: Mapped[int] = mapped_column(server_default=text("0"))
+    #: A step with `on_failure: stop` failed: what is left of the main part is skipped.
+    stopping: Mapped[bool] = mapped_column(server_default=text("false"))
+    cancel_requested_at: Mapped[datetime | None]
+    cancelled_by: Mapped[str | None]
+    cancel_reason: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class StepRow(Base):
+    """One step on one target. In state `queued` this row is the outbox."""
+
+    __tablename__ = "steps"
+    __table_args__ = (
+        Index("ix_steps_execution", "execution_id", "stage", "id"),
+        # The dispatcher's outbox, oldest first for each principal.
+        Index(
+            "ix_steps_outbox",
+            "queue",
+            "principal_id",
+            "queued_at",
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index("ix_steps_due", "id", postgresql_where=text("state = 'due'")),
+        Index("ix_steps_running", "id", postgresql_where=text("state = 'running'")),
+        # The backstop of the claim's own check: one holder for each mutex.
+        Index(
+            "uq_steps_mutex_held",
+            "tenant",
+            "mutex",
+            unique=True,
+            postgresql_where=text("mutex is not null and state in ('running', 'interrupted')"),
+        ),
+        {"postgresql_with": {"fillfactor": "70"}},  # room for updates on the same page
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    tenant: Mapped[str]
+    execution_id: Mapped[UUID] = mapped_column(ForeignKey("executions.id", ondelete="CASCADE"))
+    principal_id: Mapped[int]
+    #: 1-based place in the plan; `finally` goes on counting.
+    position: Mapped[int]
+    #: The step's id in expressions.
+    key: Mapped[str]
+    #: Place among the targets of its step, from 0.
+    target_index: Mapped[int] = mapped_column(server_default=text("0"))
+    stage: Mapped[int]
+    tool: Mapped[str]
+    operation: Mapped[str]
+    domain: Mapped[str]
+    queue: Mapped[str]
+    effect: Mapped[str]
+    repeat: Mapped[str]
+    #: May ride in one chain behind the stage before it (static, single row, no approval).
+    linkable: Mapped[bool]
+    #: Holds expressions: rendered by the dispatcher when it becomes due.
+    dynamic: Mapped[bool]
+    #: Keys of the plan that rendering needs (when, targets, parameters as written).
+    template: Mapped[dict[str, Any] | None]
+    parameters: Mapped[dict[str, Any]]
+    target: Mapped[dict[str, Any] | None]
+    asset_id: Mapped[int | None]
+    secrets: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    on_failure: Mapped[str]
+    timeout_s: Mapped[float]
+    queue_timeout_s: Mapped[float]
+    max_retries: Mapped[int]
+    backoff_s: Mapped[float]
+    #: What a worker must have: {"programs": [], "capabilities": []}; shown while it waits.
+    needs: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+    state: Mapped[str]
+    attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    run: Mapped[int] = mapped_column(server_default=text("1"))
+    #: Made by the worker at claim; every later word about the step must carry it.
+    token: Mapped[UUID | None]
+    heartbeats: Mapped[int] = mapped_column(server_default=text("0"))
+    armed: Mapped[datetime | None]
+    worker: Mapped[str | None]
+    queued_at: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]
+    #: How often it was published; more than once means that a message was lost or late.
+    sends: Mapped[int] = mapped_column(server_default=text("0"))
+    not_before: Mapped[datetime | None]
+    mutex: Mapped[str | None]
+    blocked_by: Mapped[int | None] = mapped_column(BigInteger)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    reason: Mapped[str | None]
+    result: Mapped[dict[str, Any] | None]
+
+
+class Event(Base):
+    """Append-only: written in the transaction of what it tells."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("ix_events_execution", "execution_id", "id"),
+        Index("ix_events_order", "xid", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    #: Readers take only what is below every running transaction (design: "Events").
+    xid: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("pg_current_xact_id()::text::bigint")
+    )
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    tenant: Mapped[str]
+    execution_id: Mapped[UUID | None]
+    step_id: Mapped[int | None] = mapped_column(BigInteger)
+    #: e.g. "execution.accepted", "step.running", "step.succeeded", "asset.created".
+    kind: Mapped[str]
+    actor: Mapped[str | None]
+    data: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+
+class OutputChunk(Base):
+    """Live output of a running step; at most one write a second and step, removed with age."""
+
+    __tablename__ = "output_chunks"
+    __table_args__ = (Index("ix_output_chunks_execution", "execution_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    xid: Mapped[int] = mapped_column(
+        BigInteger, server_default=text("pg_current_xact_id()::text::bigint")
+    )
+    at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    tenant: Mapped[str]
+    execution_id: Mapped[UUID]
+    step_id: Mapped[int] = mapped_column(BigInteger)
+    attempt: Mapped[int]
+    #: [["stdout", "text"], ...]
+    lines: Mapped[list[Any]] = mapped_column(JSONB)
+
+
+class ArtifactRow(Base):
+    """A file that a step left behind; its bytes lie in the artifact store."""
+
+    __tablename__ = "artifacts"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    execution_id: Mapped[UUID | None]
+    step_id: Mapped[int | None] = mapped_column(BigInteger)
+    name: Mapped[str]
+    kind: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    url: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+
+
+class WorkerRow(Base):
+    """What a worker process says it can do, renewed by its heartbeat."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    pool: Mapped[str]
+    queues: Mapped[list[str]]
+    slots: Mapped[int]
+    #: {"programs": {"nmap": "7.93"}, "capabilities": ["net_raw"], "interfaces": ["eth0"]}.
+    offers: Mapped[dict[str, Any]]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    stopped_at: Mapped[datetime | None]
+
+
+class ScheduleRow(Base):
+    """A plan that beat submits when it is due."""
+
+    __tablename__ = "schedules"
+    __table_args__ = (
+        UniqueConstraint("tenant", "name"),
+        Index("ix_schedules_due", "next_at", postgresql_where=text("paused_at is null")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    name: Mapped[str]
+    principal_id: Mapped[int] = mapped_column(ForeignKey("principals.id"))
+    plan: Mapped[dict[str, Any]]
+    #: Exactly one of cron (five fields) and interval_s.
+    cron: Mapped[str | None]
+    interval_s: Mapped[float | None]
+    timezone: Mapped[str]
+    overlap: Mapped[str]
+    catch_up: Mapped[str]
+    grace_s: Mapped[float]
+    next_at: Mapped[datetime]
+    last_at: Mapped[datetime | None]
+    last_execution_id: Mapped[UUID | None]
+    last_outcome: Mapped[str | None]
+    paused_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,27 @@
+"""What a Python operation is given beside its parameters."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.config import Settings
+from app.step import Secret, Step
+from tasks.runners.base import StepControl
+
+
+@dataclass(frozen=True, slots=True)
+class OperationContext:
+    """The surroundings of one run of a Python operation.
+
+    An operation is `function(parameters, context) -> StepResult`. A `transactional` one (the
+    asset domain) is `function(session, parameters) -> StepResult` instead: it runs inside the
+    transaction that finishes its step, and finds tenant and actor in `session.info`.
+    """
+
+    step: Step
+    control: StepControl
+    settings: Settings
+    #: The decrypted value of a named secret that the step refers to.
+    find_secret: Callable[[str], Secret]
+    #: A local, readable copy of an artifact's bytes, by id.
+    find_artifact: Callable[[str], Path]

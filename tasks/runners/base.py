@@ -1,0 +1,78 @@
+"""The one protocol of all runners, and what passes through it."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from app.command import Command
+from app.step import Credential, Target
+
+
+class StepControl:
+    """What a runner may ask of the step it serves: time left, stop, effect, live lines.
+
+    `before_effect` arms the step: call it immediately before the first irreversible
+    action, once connected and prepared. It raises when the step is no longer ours.
+    """
+
+    def __init__(
+        self,
+        timeout_s: float,
+        *,
+        cancelled: threading.Event | None = None,
+        before_effect: Callable[[], None] = lambda: None,
+        on_line: Callable[[str, str], None] = lambda _stream, _line: None,
+    ) -> None:
+        self.deadline = time.monotonic() + timeout_s
+        self.timeout_s = timeout_s
+        self.cancelled = cancelled or threading.Event()
+        self.before_effect = before_effect
+        #: `on_line("stdout" | "stderr", text)`, already scrubbed by the caller's sink.
+        self.on_line = on_line
+
+    @property
+    def seconds_left(self) -> float:
+        """Time until the deadline; never negative."""
+        return max(0.0, self.deadline - time.monotonic())
+
+
+@dataclass(frozen=True, slots=True)
+class RawOutput:
+    """What came back, before anyone read meaning into it."""
+
+    exit_code: int | None = None
+    stdout: bytes = b""
+    stderr: bytes = b""
+    #: An HTTP answer's status and headers; its body is in `stdout`.
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    #: Standard output was written here (operations whose output is an artifact).
+    artifact: Path | None = None
+    #: The deadline passed.
+    timed_out: bool = False
+    #: `run_for` ended it: success.
+    ran_its_time: bool = False
+    #: Output beyond the cap was dropped.
+    truncated: bool = False
+    duration_s: float = 0.0
+
+
+class Runner(Protocol):
+    """Runs one command on one target. Raises `app.errors.StepError` and nothing else."""
+
+    def run(
+        self,
+        command: Command,
+        target: Target,
+        credential: Credential | None,
+        control: StepControl,
+    ) -> RawOutput:
+        """Run it, stream its lines to `control.on_line`, stop when `control.cancelled` is set."""
+        ...
+
+    def close(self) -> None:
+        """Let go of kept connections."""
+        ...

@@ -1,0 +1,98 @@
+"""Fixtures of the whole suite: a real PostgreSQL and a real Redis, from the wheels."""
+
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from app.admin.servers import find_free_port, start_postgres, start_redis
+from app.store.db import make_engine, migrate
+
+
+@pytest.fixture(scope="session")
+def server_folder():
+    """A short path that PostgreSQL's own user can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="opsfarm-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_folder):
+    """URL of an empty cluster's maintenance database; fsync off, it is thrown away."""
+    server = start_postgres(
+        server_folder / "pg",
+        find_free_port(),
+        "test-password",
+        ["fsync=off", "max_connections=200"],
+    )
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_folder):
+    server = start_redis(server_folder / "redis", find_free_port(), "test-password")
+    yield server.url
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_caller(monkeypatch):
+    """A test sees the settings it sets, not those of whoever runs it."""
+    for name in list(os.environ):
+        if name.startswith(("OPSFARM_", "SMTP_", "SLACK_", "TEAMS_")) or name == "DATABASE_URL":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres_server):
+    """A migrated database that each test copies."""
+    engine = make_engine(postgres_server)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("create database opsfarm_template")
+    engine.dispose()
+    url = postgres_server.rsplit("/", 1)[0] + "/opsfarm_template"
+    template = make_engine(url)
+    migrate(template)
+    template.dispose()
+    return url
+
+
+@pytest.fixture
+def database_url(template_database, postgres_server):
+    """URL of a fresh migrated database of this test's own."""
+    name = f"test_{secrets.token_hex(6)}"
+    admin = make_engine(postgres_server)
+    with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"create database {name} template opsfarm_template")
+    yield postgres_server.rsplit("/", 1)[0] + f"/{name}"
+    with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"drop database {name} with (force)")
+    admin.dispose()
+
+
+@pytest.fixture
+def engine(database_url):
+    engine = make_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def require_program():
+    """`require_program("nmap")`: its path; skips on a laptop without it, fails in CI."""
+
+    def find(name):
+        path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+        if path is None and os.environ.get("CI"):
+            pytest.fail(f"{name} is not installed, and CI must have it")
+        if path is None:
+            pytest.skip(f"{name} is not installed")
+        return path
+
+    return find
