@@ -44,7 +44,7 @@ FINAL_EXECUTION_STATES = frozenset(
 
 
 class Secret:
-    """A decrypted value. Its text, its repr and its JSON are `***`; `reveal()` is the only way in."""
+    """A decrypted value that prints as `***`; `reveal()` is the only way in."""
 
     __slots__ = ("_value",)
 

@@ -138,8 +138,6 @@ class ExecutionRow(Base):
     source: Mapped[str]
     warnings: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     state: Mapped[str]
-    #: Set when the first publish failed; cleared when a worker claims a step.
-    delayed: Mapped[bool] = mapped_column(server_default=text("false"))
     #: The stage whose rows are open, counted from 0; `stages` is how many there are.
     stage: Mapped[int]
     stages: Mapped[int]
@@ -153,11 +151,12 @@ class ExecutionRow(Base):
     waiting: Mapped[int] = mapped_column(server_default=text("0"))
     #: A step with `on_failure: stop` failed: what is left of the main part is skipped.
     stopping: Mapped[bool] = mapped_column(server_default=text("false"))
+    #: Rows of stages below this number may not start any more (0: no cancel asked for).
+    cancel_below: Mapped[int] = mapped_column(server_default=text("0"))
     cancel_requested_at: Mapped[datetime | None]
     cancelled_by: Mapped[str | None]
     cancel_reason: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
-    started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
 

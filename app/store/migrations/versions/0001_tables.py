@@ -185,7 +185,6 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("warnings", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("delayed", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("stage", sa.Integer(), nullable=False),
         sa.Column("stages", sa.Integer(), nullable=False),
         sa.Column("finally_stage", sa.Integer(), nullable=False),
@@ -195,6 +194,7 @@ def upgrade() -> None:
         sa.Column("interrupted", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("waiting", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("stopping", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("cancel_below", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("cancel_requested_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("cancelled_by", sa.Text(), nullable=True),
         sa.Column("cancel_reason", sa.Text(), nullable=True),
@@ -204,7 +204,6 @@ def upgrade() -> None:
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
-        sa.Column("started_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("finished_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["principal_id"], ["principals.id"], name=op.f("fk_executions_principal_id")
