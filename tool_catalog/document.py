@@ -102,6 +102,11 @@ def _join_surrogates(match: re.Match[str]) -> str:
     return f"\\U{0x10000 + (high << 10) + low:08x}"
 
 
+def _place_of(event: yaml.Event) -> tuple[int, int]:
+    mark = event.start_mark
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
+
+
 class _Reader:
     """Builds a value from libyaml's events, refusing what may not be there."""
 
@@ -125,16 +130,15 @@ class _Reader:
         return value
 
     def _refuse(self, problem: str, event: yaml.Event) -> Never:
-        mark = event.start_mark
-        raise DocumentError(f"{self._source}: {problem}", mark.line + 1, mark.column + 1)
+        raise DocumentError(f"{self._source}: {problem}", *_place_of(event))
 
     def _read_node(self, event: yaml.Event, path: str, depth: int) -> Any:  # noqa: ANN401  # any JSON value
         if path not in self.places:
-            self.places[path] = (event.start_mark.line + 1, event.start_mark.column + 1)
-        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            self.places[path] = _place_of(event)
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             self._refuse("anchors and aliases are not read; write the value out", event)
-        if event.tag is not None:
-            self._refuse(f"tag {shorten(event.tag)!r} is not read; values have plain types", event)
+        if tag := getattr(event, "tag", None):
+            self._refuse(f"tag {shorten(tag)!r} is not read; values have plain types", event)
         if isinstance(event, yaml.ScalarEvent):
             return self._read_scalar(event)
         if depth > MAX_DEPTH:
@@ -157,7 +161,7 @@ class _Reader:
             if key in members:
                 self._refuse(f"key {shorten(str(key))!r} stands here twice", event)
             member_path = f"{prefix}{key}"
-            self.places[member_path] = (event.start_mark.line + 1, event.start_mark.column + 1)
+            self.places[member_path] = _place_of(event)
             members[key] = self._read_node(next(self._events), member_path, depth + 1)
         return members
 
