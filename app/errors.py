@@ -7,10 +7,12 @@ OpsfarmError
 │   ├── Unauthenticated       no key, or one that is not known               (401)
 │   ├── Forbidden             a known principal without the right            (403)
 │   ├── NotFound              no such execution, tool, asset, ...            (404)
-│   └── Conflict              the present state does not allow it            (409)
+│   ├── Conflict              the present state does not allow it            (409)
+│   └── TooLarge              a request body beyond the limit                (413)
 ├── Unavailable               the ledger cannot be reached                   (503)
 ├── FarmUnreachable           (client) no farm answers
 ├── ConfigError               a setting that cannot work
+├── SealBroken                a stored secret was altered, or its key is not here
 └── StepError                 (worker) a step ends failed, with a Reason
     └── Stopped               (worker) a step was stopped on request
 tool_catalog.model.CatalogError stands beside it: the catalogue knows nothing of the app.
@@ -114,6 +116,13 @@ class Conflict(UserError):
     code = "conflict"
 
 
+class TooLarge(UserError):
+    """A request body beyond the limit."""
+
+    status = 413
+    code = "too_large"
+
+
 class Unavailable(OpsfarmError):
     """The ledger cannot be reached: nothing was written."""
 
@@ -124,6 +133,10 @@ class FarmUnreachable(OpsfarmError):
 
 class ConfigError(OpsfarmError):
     """A setting that cannot work; the text names it."""
+
+
+class SealBroken(OpsfarmError):
+    """A stored secret that was altered, or was sealed with a key that is not here."""
 
 
 class StepError(OpsfarmError):
