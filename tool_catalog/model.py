@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from queues import Domain
 
@@ -92,16 +92,21 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+#: A number that was written as one: "30" in quotes is refused.
+StrictNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
 class Parameter(_Frozen):
     """One named value that an operation takes."""
 
     type: ParameterType
     summary: str = ""
-    required: bool = False
+    required: StrictBool = False
     default: Any = None
     example: Any = None
-    min: float | None = None
-    max: float | None = None
+    #: Bounds of a number, of a duration in seconds, of a text's characters, of a list's items.
+    min: StrictNumber | None = None
+    max: StrictNumber | None = None
     #: Whole-value regular expression (`re.fullmatch`) of a string.
     pattern: str | None = None
     choices: tuple[str, ...] = ()
@@ -173,7 +178,7 @@ class Verify(_Frozen):
     operation: str
     with_: Mapping[str, Any] = Field(default_factory=dict, alias="with")
     until: str
-    within_s: float = 30
+    within_s: StrictNumber = 30
 
 
 class Undo(_Frozen):
@@ -191,7 +196,15 @@ class Example(_Frozen):
     parameters: Mapping[str, Any] = Field(default_factory=dict)
 
 
-ArgvItem = str | Mapping[str, Any]
+#: One item of `argv`; it disappears when the parameter that it names is absent.
+#: "text {p}": one argument, `{p}` replaced, whatever the value holds.
+#: {flag: -i, if: p}: `-i` when p is true.
+#: {option: --depth, value: p}: two arguments; one when the option ends in "=".
+#: {option: -x, each: p}: the same for each item of a list.
+#: {value: p}: the value as one argument.
+#: {operands: p}: `--` and then the value, or each item of a list.
+#: {program: p}: each item of a list as one argument; the first is a program (`values.check_program`).
+ArgvItem = str | Mapping[str, str]
 Outcome = Literal["ok", "empty", "partial", "failed"]
 
 
@@ -212,7 +225,7 @@ class Operation(_Frozen):
     #: `module:function` under `tasks/operations/`.
     python: str | None = None
     destroy_if: tuple[Mapping[str, Any], ...] = ()
-    sensitive: bool = False
+    sensitive: StrictBool = False
     root: Literal["never", "needed", "maybe"] = "never"
     needs: Needs = Needs()
     precheck: tuple[ArgvItem, ...] | None = None
@@ -220,11 +233,11 @@ class Operation(_Frozen):
     verify: Verify | None = None
     repeat: Repeat
     undo: Undo | None = None
-    timeout_s: Annotated[float, Field(gt=0)] = 60
+    timeout_s: Annotated[StrictNumber, Field(gt=0)] = 60
     #: The parameter that holds how long to run, in seconds; that end is success.
     run_for: str | None = None
     stop_signal: Literal["INT", "TERM"] = "TERM"
-    exit_codes: Mapping[int, Outcome] = Field(default_factory=lambda: {0: "ok"})
+    exit_codes: Mapping[int, Outcome] = Field(default={0: "ok"})
     errors: tuple[ErrorRule, ...] = ()
     output: Output = Output()
     rules: tuple[Rule, ...] = ()
