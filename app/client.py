@@ -1,0 +1,197 @@
+"""The Python client: `Farm().submit(plan).wait()`. Speaks HTTP only."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+from app.errors import FarmUnreachable, TooLarge, Unavailable
+from app.farm_address import find_farm
+from app.farm_http import FarmConnection
+from app.plan import MAX_BODY_BYTES
+from app.step import FINAL_EXECUTION_STATES
+
+#: One long poll; the farm answers earlier when the execution is final.
+_POLL_S = 20.0
+#: A watcher gives up when the farm was away for so long.
+_AWAY_S = 60.0
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
+
+Plan = Mapping[str, Any] | str | Path
+
+
+class Farm:
+    """A farm, found through the arguments, the environment, or the nearest state folder.
+
+    Raises FarmUnreachable when none answers, Unauthenticated without a key.
+    """
+
+    def __init__(
+        self, url: str | None = None, key: str | None = None, state_dir: Path | str | None = None
+    ) -> None:
+        folder = Path(state_dir) if state_dir is not None else None
+        self.http = FarmConnection(find_farm(url, key, folder))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the kept connections."""
+        self.http.close()
+
+    def submit(self, plan: Plan, key: str | None = None) -> "Execution":
+        """Submit a plan: a mapping, a text (YAML or JSON) or the path of a file.
+
+        With a `key` a second submit of the same plan gives the first execution. Raises
+        PlanRejected with every fault, Conflict for a key that stands for another plan.
+        """
+        headers = {"Idempotency-Key": key} if key else {}
+        answer = self.http.post_text("/execute-plan", encode_plan(plan), headers)
+        return Execution(self.http, answer)
+
+    def check(self, plan: Plan) -> dict[str, Any]:
+        """What the plan would be, step by step; raises PlanRejected. Writes nothing."""
+        answer: dict[str, Any] = self.http.post_text("/plans/check", encode_plan(plan), {})
+        return answer
+
+    def dry_run(self, plan: Plan) -> dict[str, Any]:
+        """The exact masked commands on each target; raises PlanRejected. Runs nothing."""
+        answer: dict[str, Any] = self.http.post_text("/plans/dry-run", encode_plan(plan), {})
+        return answer
+
+    def execution(self, execution_id: str) -> "Execution":
+        """The execution with that id, or a unique prefix of it; raises NotFound or Conflict."""
+        return Execution(self.http, self.http.get(f"/executions/{quote(execution_id, safe='')}"))
+
+    def executions(
+        self, *, state: str | None = None, limit: int = 50, before: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Executions, the newest first, without their steps."""
+        answer = self.http.get("/executions", state=state, limit=limit, before=before)
+        shown: list[dict[str, Any]] = answer["executions"]
+        return shown
+
+
+class Execution:
+    """One execution on a farm."""
+
+    def __init__(self, http: FarmConnection, shown: Mapping[str, Any]) -> None:
+        self._http = http
+        self.id = str(shown["execution_id"])
+        #: As the farm told it last.
+        self.state = str(shown["state"])
+        self.delivery = str(shown.get("delivery", "sent"))
+        self.warnings: tuple[str, ...] = tuple(shown.get("warnings", ()))
+        self._path = f"/executions/{self.id}"
+
+    def status(self) -> dict[str, Any]:
+        """The execution as it is now, with its steps and their results."""
+        return self._keep_state(self._http.get(self._path))
+
+    def wait(self, timeout_s: float | None = None) -> dict[str, Any]:
+        """Wait until the execution is final and return it; raises TimeoutError.
+
+        An execution that waits for a person stays open: give a time limit where nobody looks.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left_s = _POLL_S if deadline is None else deadline - time.monotonic()
+            pause_s = max(0.0, min(_POLL_S, left_s))
+            shown = self._http.get(self._path, wait=pause_s, timeout_s=pause_s + 30)
+            self._keep_state(shown)
+            if self.state in FINAL_EXECUTION_STATES:
+                return shown  # type: ignore[no-any-return]  # the execution as JSON
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"execution {self.id} is {self.state} after {timeout_s:g} s")
+
+    def events(self, after: str | None = None) -> Iterator[dict[str, Any]]:
+        """Every event, past and to come, until the execution is final.
+
+        A lost connection is made again where it broke; raises FarmUnreachable when the farm
+        stays away for a minute.
+        """
+        pauses = _Pauses()
+        while True:
+            try:
+                for event_id, event in self._stream(after):
+                    after = event_id or after
+                    pauses.reset()
+                    yield event
+                    if event["kind"] == "execution.finished":
+                        self.state = str(event["data"]["state"])
+                        return
+                pauses.take(None)
+            except (FarmUnreachable, Unavailable) as error:
+                pauses.take(error)
+
+    def cancel(self, reason: str) -> dict[str, Any]:
+        """Ask for the execution to be stopped; raises Conflict when it is final."""
+        return self._keep_state(self._http.post(f"{self._path}/cancel", {"reason": reason}))
+
+    def _stream(self, after: str | None) -> Iterator[tuple[str | None, dict[str, Any]]]:
+        headers = {"Last-Event-ID": after} if after else {}
+        with self._http.stream(f"{self._path}/events", headers) as lines:
+            yield from read_event_stream(lines)
+
+    def _keep_state(self, shown: dict[str, Any]) -> dict[str, Any]:
+        self.state = str(shown.get("state", self.state))
+        return shown
+
+
+class _Pauses:
+    """Growing pauses between attempts to reach a farm, and the end of patience."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._pause_s = _FIRST_PAUSE_S
+        self._give_up_at = time.monotonic() + _AWAY_S
+
+    def take(self, error: Exception | None) -> None:
+        """Pause; raises `error` again when the farm was away for too long."""
+        if error is not None and time.monotonic() > self._give_up_at:
+            raise error
+        time.sleep(self._pause_s)
+        self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+
+
+def read_event_stream(lines: Iterable[bytes]) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Server-sent events (id, data as JSON) from the lines of a stream; comments are skipped.
+
+    Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+    event_id: str | None = None
+    data: list[str] = []
+    for line in lines:
+        name, _, value = line.decode().partition(":")
+        value = value.removeprefix(" ")
+        if name == "id":
+            event_id = value
+        elif name == "data":
+            data.append(value)
+        elif not line and data:
+            yield event_id, json.loads("\n".join(data))
+            data = []
+
+
+def encode_plan(plan: Plan) -> bytes:
+    """A plan as it travels; raises TooLarge beyond the limit, before anything is sent."""
+    if isinstance(plan, Path):
+        encoded = plan.read_bytes()
+    elif isinstance(plan, str):
+        encoded = plan.encode()
+    else:
+        encoded = json.dumps(plan, ensure_ascii=False, allow_nan=False).encode()
+    if len(encoded) > MAX_BODY_BYTES:
+        raise TooLarge(
+            f"the plan is {len(encoded)} bytes long; at most {MAX_BODY_BYTES} are taken",
+            hint="hand large texts over as artifacts or files on the target",
+        )
+    return encoded
