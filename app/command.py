@@ -1,18 +1,59 @@
 """What will be run, as data with a raw and a masked view (pure: dry run shows it too)."""
 
-from collections.abc import Mapping
+import re
+import shlex
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from app.errors import StepError
+from app.step import Secret
+from tool_catalog.model import ArgvItem, CatalogError, Operation, ParameterType, Reason
+
+#: `{name}` or `{credential.password}`; other braces (`{{.ID}}`, `%{http_code}`) are plain text
+#: unless an operation has a parameter of that name.
+_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[a-z]+)?)\}")
+
+#: Names that `stdin` and `env` may use beside parameters; the login of the step's target.
+_CREDENTIAL_NAMES = frozenset({"credential.username", "credential.password"})
+
+#: Types whose values may begin with "-": a sign is not an option.
+_SIGNED = frozenset({ParameterType.INTEGER, ParameterType.NUMBER})
+
+
+@dataclass(frozen=True, slots=True)
+class SecretText:
+    """Text with secrets in it: its str and repr show `***`, equality compares the raw text."""
+
+    parts: tuple[str | Secret, ...]
+
+    def reveal(self) -> str:
+        """The text itself: hand it to the process, never to a log, an argv or an exception."""
+        return "".join(p.reveal() if isinstance(p, Secret) else p for p in self.parts)
+
+    def __str__(self) -> str:
+        return "".join(str(part) for part in self.parts)
+
+    def __repr__(self) -> str:
+        return f"SecretText({str(self)!r})"
+
+
+Text = str | SecretText
+
+
+def reveal(text: Text) -> str:
+    """The raw text of a `stdin` or an environment value."""
+    return text.reveal() if isinstance(text, SecretText) else text
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One of argv, request or python. Items may be `Secret`; the masked view prints `***`."""
+    """One of argv, request or python. An argv never holds a secret; stdin and env may."""
 
     kind: str  # "argv" | "http" | "python" | "powershell"
     argv: tuple[str, ...] = ()
-    stdin: str | None = None
-    env: Mapping[str, Any] = field(default_factory=dict)
+    stdin: Text | None = None
+    env: Mapping[str, Text] = field(default_factory=dict)
     #: Run first; must exit 0 before the step is armed.
     precheck: tuple[str, ...] = ()
     #: Seconds after which `stop_signal` ends it, as success.
@@ -23,3 +64,231 @@ class Command:
     artifact_max_bytes: int | None = None
     request: Mapping[str, Any] | None = None
     function: str | None = None
+
+
+class _HiddenSecrets(Mapping[str, Secret]):
+    """Stands for every secret there is: a command built with it can be shown, not run."""
+
+    def __getitem__(self, name: str) -> Secret:
+        return Secret("***")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+#: For dry run and approval: every secret that a command names is there, as `***`.
+HIDDEN_SECRETS: Mapping[str, Secret] = _HiddenSecrets()
+
+
+def build_command(
+    operation: Operation,
+    parameters: Mapping[str, Any],
+    secrets: Mapping[str, Secret] = HIDDEN_SECRETS,
+) -> Command:
+    """What an operation will run with these checked parameters.
+
+    `secrets` holds decrypted values by secret name, and the target's login under
+    "credential.username" and "credential.password". An artifact parameter holds a local path.
+    Raises StepError for a value that could become an option, or a secret that is not there.
+    """
+    if operation.python is not None:
+        return Command(kind="python", function=operation.python)
+    if operation.argv is None:
+        raise CatalogError(f"operation {operation.name}: only argv and python can be run here")
+    words = _Words(operation, parameters)
+    texts = _Texts(operation, parameters, secrets)
+    env = {name: texts.fill(value) for name, value in operation.env.items()}
+    run_for = _number(operation.run_for, parameters)
+    max_bytes = _number(operation.output.max_bytes, parameters)
+    return Command(
+        kind="argv",
+        argv=words.build(operation.argv),
+        stdin=None if operation.stdin is None else texts.fill(operation.stdin),
+        env={name: value for name, value in env.items() if value is not None},
+        precheck=words.build(operation.precheck or ()),
+        run_for_s=run_for,
+        stop_signal=operation.stop_signal,
+        artifact=operation.output.artifact,
+        artifact_max_bytes=None if max_bytes is None else int(max_bytes),
+    )
+
+
+def show_command(command: Command) -> dict[str, Any]:
+    """The masked view, JSON-safe: {"kind", "argv", "line", "stdin", "env", ...}; no empty members.
+
+    `line` is the argv quoted for a POSIX shell, for people to read.
+    """
+    shown = {
+        "kind": command.kind,
+        "argv": list(command.argv),
+        "line": shlex.join(command.argv),
+        "stdin": None if command.stdin is None else str(command.stdin),
+        "env": {name: str(value) for name, value in command.env.items()},
+        "precheck": list(command.precheck),
+        "run_for_s": command.run_for_s,
+        "stop_signal": command.stop_signal if command.run_for_s is not None else None,
+        "artifact": command.artifact,
+        "artifact_max_bytes": command.artifact_max_bytes,
+        "request": command.request,
+        "function": command.function,
+    }
+    return {name: value for name, value in shown.items() if value not in (None, "", [], {})}
+
+
+def _number(name: str | None, parameters: Mapping[str, Any]) -> float | None:
+    value = None if name is None else parameters.get(name)
+    return None if value is None else float(value)
+
+
+def _as_text(value: object) -> str:
+    """A parameter as one argument: true/false, numbers without a needless ".0", lists with ","."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, list | tuple):
+        return ",".join(_as_text(item) for item in value)
+    return str(value)
+
+
+class _Words:
+    """Turns argv items into arguments; an item whose parameter is absent disappears."""
+
+    def __init__(self, operation: Operation, parameters: Mapping[str, Any]) -> None:
+        self._operation = operation
+        self._parameters = parameters
+
+    def build(self, items: tuple[ArgvItem, ...]) -> tuple[str, ...]:
+        words: list[str] = []
+        ended_options = False
+        for item in items:
+            added = self._item(item)
+            if isinstance(item, Mapping) and "operands" in item and added and not ended_options:
+                words.append("--")
+                ended_options = True
+            words += added
+        return tuple(words)
+
+    def _item(self, item: ArgvItem) -> list[str]:
+        match item:
+            case str():
+                return self._literal(item)
+            case {"flag": flag, "if": name}:
+                return [flag] if self._parameters.get(name) else []
+            case {"option": option, "value": name}:
+                return self._options(option, self._present(name)[:1], name)
+            case {"option": option, "each": name}:
+                return self._options(option, self._each(name), name)
+            case {"value": name}:
+                return [self._no_option(value, name) for value in self._present(name)]
+            case {"operands": name} | {"program": name}:
+                return [_as_text(value) for value in self._each(name)]
+        raise CatalogError(f"operation {self._operation.name}: cannot read argv item {item!r}")
+
+    def _literal(self, item: str) -> list[str]:
+        """Literal text and `{p}`: always one argument."""
+        names = [n for n in _PLACEHOLDER.findall(item) if n in self._operation.parameters]
+        if any(not self._present(name) for name in names):
+            return []
+        word = _PLACEHOLDER.sub(self._replace, item)
+        if word.startswith("-") and not item.startswith("-") and not self._is_signed(names[0]):
+            self._refuse(names[0])
+        return [word]
+
+    def _replace(self, found: re.Match[str]) -> str:
+        value = self._present(found[1]) if found[1] in self._operation.parameters else []
+        return _as_text(value[0]) if value else found[0]
+
+    def _options(self, option: str, values: list[Any], name: str) -> list[str]:
+        if option.endswith("="):
+            return [option + _as_text(value) for value in values]
+        words = []
+        for value in values:
+            text = _as_text(value) if self._is_signed(name) else self._no_option(value, name)
+            words += [option, text]
+        return words
+
+    def _present(self, name: str) -> list[Any]:
+        """The value of a parameter as a list of one; of none where it is absent."""
+        self._refuse_secret(name)
+        value = self._parameters.get(name)
+        return [] if value is None or value == [] else [value]
+
+    def _each(self, name: str) -> list[Any]:
+        values = self._present(name)
+        if values and isinstance(values[0], list | tuple):
+            return list(values[0])
+        return values
+
+    def _refuse_secret(self, name: str) -> None:
+        parameter = self._operation.parameters.get(name)
+        if parameter is not None and parameter.type is ParameterType.SECRET:
+            raise CatalogError(
+                f"operation {self._operation.name}: argv names the secret {name}; "
+                "every user of a host can read an argv: use stdin or env"
+            )
+
+    def _is_signed(self, name: str) -> bool:
+        parameter = self._operation.parameters.get(name)
+        return parameter is not None and parameter.type in _SIGNED
+
+    def _no_option(self, value: object, name: str) -> str:
+        text = _as_text(value)
+        if text.startswith("-"):
+            self._refuse(name)
+        return text
+
+    def _refuse(self, name: str) -> None:
+        raise StepError(
+            Reason.INVALID_PARAMETER,
+            f"{name} begins with '-', so the program could take it for an option; "
+            "write a value that begins with something else",
+        )
+
+
+class _Texts:
+    """Fills `stdin` and `env`, which may name parameters, secrets and the login."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        parameters: Mapping[str, Any],
+        secrets: Mapping[str, Secret],
+    ) -> None:
+        self._operation = operation
+        self._parameters = parameters
+        self._secrets = secrets
+
+    def fill(self, template: str) -> Text | None:
+        """The text; None when a parameter that it names is absent."""
+        parts: list[str | Secret] = []
+        end = 0
+        for found in _PLACEHOLDER.finditer(template):
+            if found[1] not in self._operation.parameters and found[1] not in _CREDENTIAL_NAMES:
+                continue
+            value = self._value(found[1])
+            if value is None:
+                return None
+            parts += [template[end : found.start()], value]
+            end = found.end()
+        parts.append(template[end:])
+        if any(isinstance(part, Secret) for part in parts):
+            return SecretText(tuple(part for part in parts if part != ""))
+        return "".join(str(part) for part in parts)
+
+    def _value(self, name: str) -> str | Secret | None:
+        if name in _CREDENTIAL_NAMES:
+            return self._secret(name, f"the target has no {name.partition('.')[2]}; add a login")
+        value = self._parameters.get(name)
+        if isinstance(value, Mapping) and "$secret" in value:
+            secret = str(value["$secret"])
+            return self._secret(secret, f"there is no secret named {secret}")
+        return None if value is None else _as_text(value)
+
+    def _secret(self, name: str, missing: str) -> Secret:
+        if self._secrets is not HIDDEN_SECRETS and name not in self._secrets:
+            raise StepError(Reason.NOT_FOUND, missing)
+        return self._secrets[name]

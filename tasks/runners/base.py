@@ -43,16 +43,25 @@ class StepControl:
 class RawOutput:
     """What came back, before anyone read meaning into it."""
 
+    #: Of a process that a signal ended: 128 + its number, as shells say it.
     exit_code: int | None = None
+    #: The first 256 KiB of each stream; whole lines where there was more.
     stdout: bytes = b""
     stderr: bytes = b""
+    #: The last few KiB of each stream.
+    stdout_tail: bytes = b""
+    stderr_tail: bytes = b""
     #: An HTTP answer's status and headers; its body is in `stdout`.
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     #: Standard output was written here (operations whose output is an artifact).
+    #: It is the caller's to keep and to delete.
     artifact: Path | None = None
+    artifact_bytes: int = 0
     #: The deadline passed.
     timed_out: bool = False
+    #: Where we ended it: "verified" when it and its children were seen to be gone.
+    stopped: str | None = None
     #: `run_for` ended it: success.
     ran_its_time: bool = False
     #: Output beyond the cap was dropped.
@@ -61,7 +70,10 @@ class RawOutput:
 
 
 class Runner(Protocol):
-    """Runs one command on one target. Raises `app.errors.StepError` and nothing else."""
+    """Runs one command on one target.
+
+    Raises `app.errors.StepError` (and what `control.before_effect` raises), nothing else.
+    """
 
     def run(
         self,
