@@ -14,6 +14,7 @@ from typing import Any
 
 from app.asset import CRITICALITIES, STATUSES, TYPES, is_tag_key, normalise_hostname
 from app.selector_text import EXAMPLE, SelectorError, read_text, write_value
+from app.step import Target
 
 FIELDS = ("id", "hostname", "ip_address", "type", "status", "environment", "criticality", "os")
 MAX_PARTS = 1000
@@ -49,6 +50,18 @@ class Selector:
             return named | _nest_tags(self.where) | left_out or []
         parts = [named, *(part.as_mapping() for part in self.any_of), left_out]
         return [part for part in parts if part]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a selector means in one inventory at one moment."""
+
+    #: Named ones in the order of their names, then the others by host name.
+    targets: tuple[Target, ...] = ()
+    #: Meant, but in maintenance or retired: "web-03 (maintenance)".
+    left_out: tuple[str, ...] = ()
+    #: Names that stand for no asset, or for several: "web-99", "10.0.0.5 (web-01, web-02)".
+    unknown: tuple[str, ...] = ()
 
 
 def parse_selector(given: Any) -> Selector:  # noqa: ANN401  # JSON from a caller, any shape

@@ -1,0 +1,89 @@
+"""Selectors and free text as SQL conditions over assets."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import ColumnElement, Text, cast, false, func, literal, or_
+from sqlalchemy.dialects.postgresql import INET
+
+from app.asset import is_address
+from app.selector import Selector
+from app.store.models import Asset
+
+_NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,6})?")
+_COLUMNS = {
+    "hostname": Asset.hostname,
+    "type": Asset.type,
+    "status": Asset.status,
+    "environment": Asset.environment,
+    "criticality": Asset.criticality,
+    "os": Asset.os,
+}
+
+
+def matches(selector: Selector) -> ColumnElement[bool]:
+    """True for the assets that a selector means; never NULL, so that it can be negated."""
+    parts = [matches(part) for part in selector.any_of]
+    if selector.names:
+        parts.append(is_named(selector.names))
+    if selector.where:
+        fits = [_fits(name, values) for name, values in selector.where.items()]
+        parts.append(func.coalesce(_all(fits), false()))
+    return _all([or_(false(), *parts), *(~matches(part) for part in selector.exclude)])
+
+
+def is_named(names: Iterable[str]) -> ColumnElement[bool]:
+    """True for assets whose id, address or host name is among the names; never NULL."""
+    ids, addresses, hosts = split_names(names)
+    named: list[ColumnElement[bool]] = [
+        Asset.id.in_([int(name) for name in ids]),
+        Asset.hostname.in_(hosts),
+    ]
+    if addresses:
+        at = Asset.ip_address.in_([cast(literal(name), INET) for name in addresses])
+        named.append(func.coalesce(at, false()))
+    return or_(*named)
+
+
+def split_names(names: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
+    """Names as ids, addresses and host names."""
+    ids: list[str] = []
+    addresses: list[str] = []
+    hosts: list[str] = []
+    for name in names:
+        (ids if name.isdigit() else addresses if is_address(name) else hosts).append(name)
+    return ids, addresses, hosts
+
+
+def holds_text(words: str) -> ColumnElement[bool]:
+    """True where host name, os, tags or metadata hold the text, whatever its case; never NULL."""
+    pattern = "%" + re.sub(r"([\\%_])", r"\\\1", words) + "%"
+    places = [Asset.hostname, Asset.os, cast(Asset.tags, Text), cast(Asset.details, Text)]
+    return func.coalesce(or_(*(place.ilike(pattern, escape="\\") for place in places)), false())
+
+
+def _fits(name: str, values: Sequence[str]) -> ColumnElement[bool]:
+    if name.startswith("tags."):
+        tag = name.removeprefix("tags.")
+        return or_(
+            *(Asset.tags.contains({tag: each}) for text in values for each in _readings(text))
+        )
+    if name == "ip_address":
+        return or_(*(Asset.ip_address.op("<<=")(cast(literal(value), INET)) for value in values))
+    if name == "id":
+        return Asset.id.in_([int(value) for value in values])
+    return _COLUMNS[name].in_(values)
+
+
+def _readings(text: str) -> list[str | float | bool]:
+    """What a tag may hold for its text to fit: the text, and the number or truth it spells."""
+    spells = text in {"true", "false"} or _NUMBER.fullmatch(text)
+    return [text, json.loads(text)] if spells else [text]
+
+
+def _all(conditions: Iterable[ColumnElement[bool]]) -> ColumnElement[bool]:
+    first, *others = conditions
+    for each in others:
+        first &= each
+    return first
