@@ -203,7 +203,7 @@ class Example(_Frozen):
 #: {option: -x, each: p}: the same for each item of a list.
 #: {value: p}: the value as one argument.
 #: {operands: p}: `--` and then the value, or each item of a list.
-#: {program: p}: each item of a list as one argument; the first is a program (`values.check_program`).
+#: {program: p}: each item of a list as one argument, as it is; the first names a program.
 ArgvItem = str | Mapping[str, str]
 Outcome = Literal["ok", "empty", "partial", "failed"]
 

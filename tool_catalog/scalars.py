@@ -157,11 +157,14 @@ def read_number(parameter: Parameter, value: Any) -> float:  # noqa: ANN401  # a
     return value
 
 
-def read_boolean(_parameter: Parameter, value: Any) -> bool:  # noqa: ANN401  # any JSON value
-    """True or false, also as text."""
-    if value in {"true", "false"} if isinstance(value, str) else isinstance(value, bool):
-        return value in {True, "true"}
-    raise BadValue("wrong_type", f"must be true or false, not {kind_of(value)}")
+def read_boolean(parameter: Parameter, value: Any) -> bool:  # noqa: ANN401  # any JSON value
+    """True or false, also as text; `choices` may allow only one of them (a confirmation)."""
+    text = str(value).lower() if isinstance(value, bool) else value
+    if text not in ("true", "false"):
+        raise BadValue("wrong_type", f"must be true or false, not {kind_of(value)}")
+    if parameter.choices and text not in parameter.choices:
+        raise BadValue("not_allowed", f"must be {' or '.join(parameter.choices)}")
+    return text == "true"
 
 
 def read_choice(parameter: Parameter, value: Any) -> str:  # noqa: ANN401  # any JSON value

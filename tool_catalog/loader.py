@@ -1,0 +1,135 @@
+"""Finds the tool files, refuses a bad one by file and key, and answers by name."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from queues import EXECUTION_LOCATIONS, Domain
+from tool_catalog.document import Document, DocumentError, find_place, read_document
+from tool_catalog.model import CatalogError, Operation, Tool
+from tool_catalog.names import did_you_mean, normalise, shorten, suggest, unknown
+from tool_catalog.operation_checks import BadKey
+from tool_catalog.tool_file import read_tool
+
+TOOLS = Path(__file__).parent / "tools"
+
+_NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Every tool there is, by name."""
+
+    tools: Mapping[str, Tool]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all tool files, hex: two catalogues with the same one are the same."""
+        text = "\n".join(f"{name} {tool.digest}" for name, tool in sorted(self.tools.items()))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def find(self, name: str) -> Tool:
+        """The tool of that name in any case, `_` or `-`; raises UnknownName."""
+        tool = self.tools.get(name) or self.tools.get(normalise(name))
+        if tool is None:
+            raise unknown("tool", name, self.tools)
+        return tool
+
+    def operation(self, tool: Tool, name: str | None) -> Operation:
+        """The operation of that name, any case, `_` or `-`; None takes the only one or the default.
+
+        Raises UnknownName(kind="operation").
+        """
+        if name is None:
+            name = next(iter(tool.operations)) if len(tool.operations) == 1 else tool.default or ""
+        form = normalise(name).replace("-", "_")
+        operation = tool.operations.get(form)
+        if operation is None:
+            raise unknown("operation", name, tool.operations)
+        return operation
+
+
+def load_catalog(tool_path: str = "", fallback: Domain = Domain.AUTOMATION) -> Catalog:
+    """Every tool file of ours, and those in the folders of `tool_path` (separated by ":").
+
+    Raises CatalogError naming the file, the line and the key of the first fault.
+    """
+    found: dict[str, Tool] = {}
+    files: dict[str, str] = {}
+    for path, shown in _find_files(tool_path):
+        tool = load_tool(path, fallback=fallback, shown=shown)
+        if tool.name in found:
+            raise CatalogError(f"{shown}: tool {tool.name!r} stands in {files[tool.name]} too")
+        found[tool.name] = tool
+        files[tool.name] = shown
+    return Catalog(dict(sorted(found.items())))
+
+
+def _find_files(tool_path: str) -> Iterator[tuple[Path, str]]:
+    for path in sorted(TOOLS.rglob("*.yaml")):
+        yield path, f"tools/{path.relative_to(TOOLS).as_posix()}"
+    for folder in filter(None, tool_path.split(":")):
+        if not Path(folder).is_dir():
+            raise CatalogError(f"{folder}: no such folder; OPSFARM_TOOL_PATH names it")
+        for path in sorted(Path(folder).rglob("*.yaml")):
+            yield path, str(path)
+
+
+def load_tool(path: Path, *, fallback: Domain = Domain.AUTOMATION, shown: str = "") -> Tool:
+    """One tool file; its place under `tools/` gives its domain, else `execution_location`.
+
+    `shown` is how messages name the file. Raises CatalogError.
+    """
+    shown = shown or path.name
+    text = path.read_bytes()
+    if not _NAME.fullmatch(path.stem):
+        raise CatalogError(f"{shown}: a tool's name is lower-case words joined by hyphens")
+    try:
+        document = read_document(text, source=shown, int_keys=True)
+    except DocumentError as error:
+        raise CatalogError(f"{shown}:{error.line}:{error.column}: {error.message}") from None
+    try:
+        folder = _folder_of(path)
+        domain = _domain_of(folder, document.value, fallback)
+        digest = hashlib.sha256(text).hexdigest()
+        return read_tool(
+            document.value, name=path.stem, domain=domain, folder=folder, digest=digest
+        )
+    except BadKey as bad:
+        raise CatalogError(_describe(shown, document, bad)) from None
+
+
+def _describe(shown: str, document: Document, bad: BadKey) -> str:
+    line, column = find_place(document.places, bad.key) or (1, 1)
+    where = f" {bad.key}:" if bad.key else ""
+    return f"{shown}:{line}:{column}:{where} {bad.problem}"
+
+
+def _folder_of(path: Path) -> str:
+    try:
+        return path.resolve().relative_to(TOOLS).parent.as_posix()
+    except ValueError:
+        return ""
+
+
+def _domain_of(folder: str, value: Any, fallback: Domain) -> Domain:  # noqa: ANN401  # as it was read
+    stated = value.get("execution_location") if isinstance(value, Mapping) else None
+    if stated is not None and str(stated) not in EXECUTION_LOCATIONS:
+        near = did_you_mean(suggest(str(stated), EXECUTION_LOCATIONS))
+        allowed = ", ".join(EXECUTION_LOCATIONS)
+        problem = f"no location {shorten(str(stated))!r}{near or f'; use one of {allowed}'}"
+        raise BadKey("execution_location", problem)
+    if not folder:
+        return EXECUTION_LOCATIONS[stated] if stated else fallback
+    domain_name = folder.partition("/")[0]
+    if domain_name not in {domain.value for domain in Domain}:
+        raise BadKey("", f"the folder {domain_name!r} is no domain: use one of {', '.join(Domain)}")
+    domain = Domain(domain_name)
+    if stated and EXECUTION_LOCATIONS[stated] is not domain:
+        problem = f"says {EXECUTION_LOCATIONS[stated]}, but the file is in the folder of {domain}"
+        raise BadKey("execution_location", problem)
+    return domain
