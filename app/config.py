@@ -64,6 +64,8 @@ class Settings(BaseSettings):
 
     #: Host names, addresses and networks that senders may reach although they are private.
     allow_private: str = ""
+    #: PEM file of the authorities that outgoing HTTPS trusts, in place of the public ones.
+    http_ca_file: Path | None = None
     smtp_host: str = Field(default="", validation_alias="SMTP_HOST")
     smtp_port: int = Field(default=587, validation_alias="SMTP_PORT")
     smtp_user: str = Field(default="", validation_alias="SMTP_USER")

@@ -1,0 +1,124 @@
+"""Which addresses a worker may be sent to (SSRF): resolved once, all checked, then connected to.
+
+The check sits where the socket is opened, so nothing can change between the two: the name is
+resolved there, every address it has is judged, and the connection goes to one of those.
+"""
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from typing import cast
+
+from app.errors import ConfigError, StepError
+from tool_catalog.model import Reason
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: RFC 6052: IPv4 addresses as an IPv6-only network shows them.
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+@dataclass(frozen=True, slots=True)
+class AddressGuard:
+    """Refuses private, loopback, link-local (cloud metadata), multicast and reserved addresses."""
+
+    #: Host names, lower case, that may be anything.
+    names: frozenset[str] = frozenset()
+    networks: tuple[Network, ...] = ()
+
+    @classmethod
+    def from_text(cls, allow: str) -> "AddressGuard":
+        """Read "relay.example.com, 10.1.2.3, 10.8.0.0/16"; raises ConfigError for a bad network."""
+        names, networks = set(), []
+        for entry in filter(None, (part.strip() for part in allow.split(","))):
+            network = _read_network(entry)
+            if network is not None:
+                networks.append(network)
+            elif "/" in entry:
+                raise ConfigError(f"setting allow_private: {entry} is no network")
+            else:
+                names.add(entry.lower().rstrip("."))
+        return cls(frozenset(names), tuple(networks))
+
+    def lists(self, host: str) -> bool:
+        """Whether the allow-list names this host, or holds this literal address."""
+        name = host.lower().strip("[]").rstrip(".")
+        network = _read_network(name)
+        return name in self.names or (network is not None and self._allows(network.network_address))
+
+    def connect(self, host: str, port: int, timeout_s: float) -> socket.socket:
+        """Open a connection to one of the host's addresses, all of them checked before.
+
+        Raises StepError: refused_by_policy, not_found (no such name) or unreachable (transient).
+        """
+        last: OSError | None = None
+        for family, address in self.resolve(host, port):
+            try:
+                return _open(family, address, timeout_s)
+            except OSError as error:
+                last = error
+        detail = "timed out" if isinstance(last, TimeoutError) else (last and last.strerror)
+        raise StepError(
+            Reason.UNREACHABLE, f"cannot connect to {host} port {port}: {detail}", transient=True
+        )
+
+    def resolve(self, host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
+        """(family, socket address) of a host; raises StepError when any address is forbidden."""
+        bare = host.strip("[]").rstrip(".")
+        try:
+            found = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            transient = error.errno == socket.EAI_AGAIN
+            reason = Reason.UNREACHABLE if transient else Reason.NOT_FOUND
+            message = f"no address for {bare}: {error.strerror}"
+            raise StepError(reason, message, transient=transient) from None
+        except UnicodeError:
+            raise StepError(Reason.INVALID_PARAMETER, "the host name is not valid") from None
+        addresses = [(int(entry[0]), cast("tuple[str, int]", entry[4])) for entry in found]
+        for _family, (text, *_rest) in addresses:
+            self._check(bare, ipaddress.ip_address(text))
+        return addresses
+
+    def _check(self, host: str, address: Address) -> None:
+        if host.lower() in self.names or self._allows(address):
+            return
+        inner = _unwrap(address)
+        if inner.is_global and not inner.is_multicast and not inner.is_reserved:
+            return
+        raise StepError(
+            Reason.REFUSED_BY_POLICY,
+            f"{host} is at {address}, which is not a public address; to permit it, add the host, "
+            "the address or its network to OPSFARM_ALLOW_PRIVATE",
+        )
+
+    def _allows(self, address: Address) -> bool:
+        return any(_unwrap(address) in network for network in self.networks)
+
+
+def _unwrap(address: Address) -> Address:
+    """The IPv4 address inside an IPv6 one, where there is one (mapped, NAT64, 6to4)."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in NAT64:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _read_network(text: str) -> Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _open(family: int, address: tuple[str, int], timeout_s: float) -> socket.socket:
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        opened.settimeout(timeout_s)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        opened.connect(address)
+    except OSError:
+        opened.close()
+        raise
+    return opened
