@@ -62,6 +62,12 @@ class Settings(BaseSettings):
     dispatch_tick_s: float = 1.0
     beat_tick_s: float = 1.0
 
+    flower_host: str = "127.0.0.1"
+    flower_port: int = 5555
+    #: Asked for by Flower when set; it must be where Flower listens beyond loopback.
+    flower_user: str = "opsfarm"
+    flower_password: SecretStr = SecretStr("")
+
     #: Host names, addresses and networks that senders may reach although they are private.
     allow_private: str = ""
     #: PEM file of the authorities that outgoing HTTPS trusts, in place of the public ones.
