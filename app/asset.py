@@ -25,6 +25,9 @@ TYPES = (
 STATUSES = ("active", "maintenance", "retired")
 CRITICALITIES = ("low", "medium", "high", "critical")
 
+#: Fields that hold an object.
+OBJECT_FIELDS = ("connection", "tags", "metadata")
+
 #: How an asset may be reached; `local` is for the worker's own host alone.
 CONNECTION_TYPES = ("ssh", "winrm", "http")
 

@@ -102,8 +102,10 @@ def _check_kind(parameter: Parameter, place: str) -> None:
             raise BadKey(f"{place}.of", f"a list cannot be of {parameter.of!r}{near}")
     elif parameter.of is not None and parameter.type is not ParameterType.ARTIFACT:
         raise BadKey(f"{place}.of", f"a {parameter.type} has no 'of'")
-    if (_base_type(parameter) is ParameterType.CHOICE) != bool(parameter.choices):
-        raise BadKey(f"{place}.choices", "a choice has choices, and nothing else has")
+    chooses = _base_type(parameter) is ParameterType.CHOICE
+    confirms = _base_type(parameter) is ParameterType.BOOLEAN  # may allow only "true"
+    if chooses != bool(parameter.choices) and not confirms:
+        raise BadKey(f"{place}.choices", "a choice has choices; else only a boolean may have them")
 
 
 def _check_sample(parameter: Parameter, key: str, place: str) -> None:
@@ -154,7 +156,8 @@ def _require(operation: Operation, name: str, place: str) -> None:
 
 def _check_repeat(operation: Operation, place: str) -> None:
     reads = operation.effect is Effect.READ
-    if reads != (operation.repeat is Repeat.READ):
+    within_ledger = operation.repeat is Repeat.TRANSACTIONAL  # serves reads of the ledger too
+    if reads != (operation.repeat is Repeat.READ) and not within_ledger:
         raise BadKey(
             f"{place}.repeat", f"{operation.repeat} does not fit effect {operation.effect}"
         )

@@ -143,7 +143,7 @@ def update_asset(
         for key, value in values.items()
     }
     given = {key: value for key, value in merged.items() if value is not None}
-    checked = _check(given) | {key: None for key in merged.keys() - given.keys()}
+    checked = _check(given) | dict.fromkeys(merged.keys() - given.keys())
     moved = {
         key: {"before": before[key], "after": value}
         for key, value in checked.items()
