@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tool_catalog.model import Parameter, ParameterType
-from tool_catalog.scalars import MAX_SHORT, BadValue, read_integer, read_line
+from tool_catalog.scalars import MAX_SHORT, BadValue, bound, read_integer, read_line
 
 MAX_PORT = 65535
 #: RFC 1035 section 2.3.4.
@@ -53,7 +53,7 @@ def read_ip(parameter: Parameter, value: Any) -> str:  # noqa: ANN401  # any JSO
 
 
 def read_cidr(parameter: Parameter, value: Any) -> str:  # noqa: ANN401  # any JSON value
-    """A network; an address alone is a network of one."""
+    """A network; an address alone is a network of one. `min` and `max` count addresses."""
     text = read_line(value, parameter, MAX_SHORT)
     try:
         network = ipaddress.ip_network(text, strict=False)
@@ -62,6 +62,7 @@ def read_cidr(parameter: Parameter, value: Any) -> str:  # noqa: ANN401  # any J
     if network.network_address != ipaddress.ip_interface(text).ip:
         hint = f"did you mean {str(network)!r}?"
         raise BadValue("bad_format", "has bits set behind the prefix", hint=hint)
+    bound(parameter, network.num_addresses, unit=" addresses")
     return str(network)
 
 

@@ -56,7 +56,8 @@ def plain(number: float | None) -> str:
     return str(int(number)) if number == int(number) else str(number)
 
 
-def _bound(parameter: Parameter, size: float, *, unit: str = "") -> None:
+def bound(parameter: Parameter, size: float, *, unit: str = "") -> None:
+    """Raises BadValue when `size` is outside the parameter's `min` and `max`."""
     low, high = parameter.min, parameter.max
     if low is not None and size < low:
         raise BadValue("out_of_range", f"must be at least {plain(low)}{unit}")
@@ -141,7 +142,7 @@ def read_integer(parameter: Parameter, value: Any) -> int:  # noqa: ANN401  # an
         raise BadValue("wrong_type", f"must be a whole number, not {kind_of(value)}")
     if abs(value) > MAX_INTEGER:
         raise BadValue("out_of_range", "is too large")
-    _bound(parameter, value)
+    bound(parameter, value)
     return value
 
 
@@ -153,7 +154,7 @@ def read_number(parameter: Parameter, value: Any) -> float:  # noqa: ANN401  # a
         raise BadValue("wrong_type", f"must be a number, not {kind_of(value)}")
     if abs(value) > MAX_INTEGER or math.isnan(value):
         raise BadValue("out_of_range", "is not a number that can be kept")
-    _bound(parameter, value)
+    bound(parameter, value)
     return value
 
 
@@ -205,5 +206,5 @@ def read_duration(parameter: Parameter, value: Any) -> float:  # noqa: ANN401  #
         raise BadValue("wrong_type", f"must be a duration, not {kind_of(value)}")
     if not 0 <= value <= MAX_INTEGER:
         raise BadValue("out_of_range", "must not be negative")
-    _bound(parameter, value, unit=" s")
+    bound(parameter, value, unit=" s")
     return float(value)
