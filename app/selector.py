@@ -19,7 +19,7 @@ from app.step import Target
 
 FIELDS = ("id", "hostname", "ip_address", "type", "status", "environment", "criticality", "os")
 MAX_PARTS = 1000
-MAX_DEPTH = 4
+MAX_DEPTH = 6
 MAX_VALUE_CHARS = 255
 MAX_ID = 2**31 - 1
 _CHOICES = {"type": TYPES, "status": STATUSES, "criticality": CRITICALITIES}
