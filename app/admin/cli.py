@@ -1,0 +1,169 @@
+"""`opsfarm up`, `down`, `status`, `logs`, `demo`, `migrate`: the embedded farm by hand."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from app.admin.control import (
+    find_folder,
+    find_missing,
+    start_farm,
+    stop_farm,
+    stopping_on_failure,
+    wait_until_ready,
+)
+from app.admin.state import FarmFile, ProcessStatus, StateFolder, find_supervisor, require_farm
+from app.cli.output import json_option, note, print_json, print_table, wants_json
+from app.errors import FarmUnreachable, NotFound, OpsfarmError
+
+_FOLLOW_S = 0.2
+_DAY_S, _HOUR_S, _MINUTE_S = 86400, 3600, 60
+
+
+@click.command()
+@json_option
+def up() -> None:
+    """Start the farm of this project, or find it running; waits until it is ready."""
+    folder = find_folder()
+    if not start_farm(folder):
+        farm = wait_until_ready(folder, note)
+        note("the farm is up already")
+    else:
+        with stopping_on_failure(folder, note):
+            farm = wait_until_ready(folder, note)
+    _show_addresses(folder, farm)
+
+
+@click.command()
+@click.option("--if-up", is_flag=True, help="Exit status 0 when none runs.")
+def down(*, if_up: bool) -> None:
+    """End the farm in order: running steps first, then Redis and PostgreSQL."""
+    folder = find_folder()
+    if not stop_farm(folder, note) and not if_up:
+        raise FarmUnreachable(f"no farm runs from {folder.path}")
+    note("the farm is down")
+
+
+@click.command()
+@json_option
+def status() -> None:
+    """Show the farm's processes, addresses and whether it is ready."""
+    folder = find_folder()
+    seen, farm = require_farm(folder)
+    missing = find_missing(folder)
+    if wants_json():
+        public = {"api_url": farm.api_url, "flower_url": farm.flower_url, "ports": farm.ports}
+        print_json({"ready": not missing, "missing": missing, **public, **asdict(seen)})
+        return
+    print_table(
+        ["process", "state", "pid", "up", "restarts", ""],
+        [_row(process) for process in seen.processes],
+    )
+    _show_addresses(folder, farm)
+    note(f"not ready: {missing}" if missing else "ready")
+
+
+@click.command()
+@click.argument("name", required=False, metavar="[POOL]")
+@click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("-n", "--lines", default=100, show_default=True, help="How many of the last lines.")
+def logs(name: str | None, *, follow: bool, lines: int) -> None:
+    """Show what a process of the farm (a pool, api, postgres, ...) or all of them wrote."""
+    folder = find_folder()
+    found = {path.stem: path for path in sorted(folder.logs.glob("*.log"))}
+    if not found:
+        raise FarmUnreachable(f"no farm ran from {folder.path}; start one with 'opsfarm up'")
+    if name is not None and name not in found:
+        raise NotFound(f"no log of {name!r}", hint=f"there are: {', '.join(found)}")
+    chosen = [found[name]] if name else list(found.values())
+    for line in _read_logs(chosen, lines, follow=follow):
+        click.echo(line)
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Take the farm down afterwards.")
+def demo(*, once: bool) -> None:
+    """Run the sample plan: something real in each of the four domains."""
+    sys.stdout.flush()
+    argv = [sys.executable, "-m", "app.admin.demo", *(["--once"] if once else [])]
+    os.execv(sys.executable, argv)  # noqa: S606  # our own module; a signal then reaches it alone
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the ledger's schema up to date (OPSFARM_DATABASE_URL, else the running farm's)."""
+    environment = dict(os.environ)
+    if not (environment.get("OPSFARM_DATABASE_URL") or environment.get("DATABASE_URL")):
+        environment["OPSFARM_DATABASE_URL"] = require_farm(find_folder())[1].database_url
+    argv = [sys.executable, "-m", "app.admin.prepare"]
+    done = subprocess.run(  # noqa: S603  # our own module
+        argv, env=environment, check=False, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise OpsfarmError(done.stderr.strip() or "the migration failed")
+    note("the schema is up to date")
+
+
+ADMIN_COMMANDS: list[click.Command] = [up, down, status, logs, demo, migrate]
+
+
+def _show_addresses(folder: StateFolder, farm: FarmFile) -> None:
+    """Where things are, without a password."""
+    if wants_json():
+        print_json({"api_url": farm.api_url, "flower_url": farm.flower_url, "ports": farm.ports})
+        return
+    click.echo(f"API      {farm.api_url}  (docs: {farm.api_url}/docs)")
+    click.echo(f"Flower   {farm.flower_url}")
+    click.echo(f"ports    {', '.join(f'{name} {port}' for name, port in farm.ports.items())}")
+    click.echo(f"API key  {folder.admin_key_file}")
+
+
+def _row(process: ProcessStatus) -> Sequence[object]:
+    up_s = int(time.time() - process.since) if process.pid else 0
+    return (
+        process.name,
+        process.state.value,
+        process.pid,
+        _duration(up_s) if process.pid else "",
+        process.restarts,
+        process.note,
+    )
+
+
+def _duration(seconds: int) -> str:
+    for size, letter in ((_DAY_S, "d"), (_HOUR_S, "h"), (_MINUTE_S, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {letter}"
+    return f"{seconds} s"
+
+
+def _read_logs(paths: Sequence[Path], lines: int, *, follow: bool) -> Iterator[str]:
+    """The last lines of each, then what comes; the file's name in front when there are several."""
+    width = max(len(path.stem) for path in paths) if len(paths) > 1 else 0
+    places: dict[Path, int] = {}
+    for path in paths:
+        content = path.read_bytes()
+        places[path] = len(content)
+        yield from _marked(path, content.decode(errors="replace").splitlines()[-lines:], width)
+    while follow and find_supervisor(StateFolder(paths[0].parent.parent)) is not None:
+        for path in paths:
+            if path.stat().st_size < places[path]:
+                places[path] = 0
+            with path.open("rb") as source:
+                source.seek(places[path])
+                chunk = source.read()
+            whole, _, _rest = chunk.rpartition(b"\n")
+            places[path] += len(whole) + 1 if whole else 0
+            yield from _marked(path, whole.decode(errors="replace").splitlines(), width)
+        time.sleep(_FOLLOW_S)
+
+
+def _marked(path: Path, lines: Sequence[str], width: int) -> Iterator[str]:
+    for line in lines:
+        yield f"{path.stem:<{width}} | {line}" if width else line
