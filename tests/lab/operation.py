@@ -1,0 +1,82 @@
+"""The surroundings of one Python operation, without a ledger."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from app.config import read_settings
+from app.errors import StepError
+from app.step import Secret, Step
+from tasks.operations.base import OperationContext
+from tasks.runners.base import StepControl
+from tool_catalog.loader import load_tool
+from tool_catalog.model import Effect, Reason, Repeat
+from tool_catalog.params import check_parameters
+
+TOOLS = Path(__file__).parents[2] / "tool_catalog" / "tools"
+EXECUTION = UUID("0190a5d2-0000-7000-8000-00000000cafe")
+
+
+def checked(tool: str, given: dict) -> dict:
+    """Parameters of a tool's only operation as a worker gets them: checked, with defaults."""
+    [operation] = load_tool(TOOLS / f"{tool}.yaml").operations.values()
+    parameters, faults = check_parameters(operation, given)
+    assert not faults
+    return parameters
+
+
+@dataclass
+class Surroundings:
+    """Settings, secrets and artifacts that a test plants; what the step did to its control."""
+
+    settings: dict = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    artifacts: dict[str, Path] = field(default_factory=dict)
+    timeout_s: float = 30
+    #: How many times the step was armed.
+    armed: int = 0
+    lines: list[str] = field(default_factory=list)
+
+    def context(self) -> OperationContext:
+        self.control = StepControl(
+            self.timeout_s,
+            before_effect=self._arm,
+            on_line=lambda _stream, line: self.lines.append(line),
+        )
+        return OperationContext(
+            step=_step(self.timeout_s),
+            control=self.control,
+            settings=read_settings(**self.settings),
+            find_secret=self._find_secret,
+            find_artifact=self.artifacts.__getitem__,
+        )
+
+    def _arm(self) -> None:
+        self.armed += 1
+
+    def _find_secret(self, name: str) -> Secret:
+        if name not in self.secrets:
+            raise StepError(Reason.NOT_FOUND, f"no secret named {name}")
+        return Secret(self.secrets[name])
+
+
+def _step(timeout_s: float) -> Step:
+    return Step(
+        id=42,
+        execution_id=EXECUTION,
+        tenant="default",
+        plan_name="",
+        position=1,
+        key="step",
+        tool="tool",
+        operation="send",
+        effect=Effect.CHANGE,
+        repeat=Repeat.KEYED,
+        parameters={},
+        target=None,
+        attempt=1,
+        token=uuid4(),
+        timeout_s=timeout_s,
+        retries_left=0,
+        backoff_s=0,
+    )
