@@ -17,7 +17,8 @@ from tool_catalog.tool_file import read_tool
 
 TOOLS = Path(__file__).parent / "tools"
 
-_NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+#: What a tool may be called.
+NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def load_tool(path: Path, *, fallback: Domain = Domain.AUTOMATION, shown: str = 
     """
     shown = shown or path.name
     text = path.read_bytes()
-    if not _NAME.fullmatch(path.stem):
+    if not NAME.fullmatch(path.stem):
         raise CatalogError(f"{shown}: a tool's name is lower-case words joined by hyphens")
     try:
         document = read_document(text, source=shown, int_keys=True)
