@@ -12,6 +12,7 @@ OpsfarmError
 ├── Unavailable               the ledger cannot be reached                   (503)
 ├── FarmUnreachable           (client) no farm answers
 ├── ConfigError               a setting that cannot work
+├── ExpressionError           an expression that cannot be read or rendered
 ├── SealBroken                a stored secret was altered, or its key is not here
 └── StepError                 (worker) a step ends failed, with a Reason
     └── Stopped               (worker) a step was stopped on request
@@ -137,6 +138,10 @@ class ConfigError(OpsfarmError):
 
 class SealBroken(OpsfarmError):
     """A stored secret that was altered, or was sealed with a key that is not here."""
+
+
+class ExpressionError(OpsfarmError):
+    """An expression that cannot be read or rendered; becomes a fault or a step's reason."""
 
 
 class StepError(OpsfarmError):
