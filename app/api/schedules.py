@@ -1,13 +1,12 @@
-"""`/schedules`: plans that beat submits when they are due."""
+"""Schedules: plans that beat submits when they are due."""
 
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter
 
-from app.parts import Parts
-from app.principal import Principal
+from app.api.auth import Operator, PartsOfFarm, Viewer
+from app.api.shared import Body
 from app.schedule_reader import ScheduleRequest
 from app.schedules import (
     add_schedule,
@@ -17,6 +16,9 @@ from app.schedules import (
     resume_schedule,
 )
 
+router = APIRouter(prefix="/schedules", tags=["schedules"])
+
+#: The body is read by the strict reader, not by FastAPI: its shape is told here.
 _BODY = {
     "requestBody": {
         "required": True,
@@ -25,41 +27,31 @@ _BODY = {
 }
 
 
-async def read_body(request: Request) -> bytes:
-    """The body as it came: the strict reader takes it, not FastAPI's."""
-    return await request.body()
+@router.get("")
+def show_schedules(principal: Viewer, parts: PartsOfFarm) -> dict[str, Any]:
+    """Every schedule, by name, with its next five due times and what came of it last."""
+    return {"schedules": list_schedules(principal, parts)}
 
 
-def make_schedules_router(parts: Parts, authenticate: Callable[..., Principal]) -> APIRouter:
-    """The routes under `/schedules`; `authenticate` is the dependency that gives who asks."""
-    router = APIRouter(prefix="/schedules", tags=["schedules"])
-    asker = Depends(authenticate)
+@router.post("", status_code=HTTPStatus.CREATED, openapi_extra=_BODY)
+def add(body: Body, principal: Operator, parts: PartsOfFarm) -> dict[str, Any]:
+    """Add a schedule, checked like a submit; the answer shows its next five due times."""
+    return add_schedule(body, principal, parts)
 
-    @router.post("", status_code=HTTPStatus.CREATED, openapi_extra=_BODY)
-    def add(
-        body: Annotated[bytes, Depends(read_body)], principal: Annotated[Principal, asker]
-    ) -> dict[str, Any]:
-        """Add a schedule; the answer shows its next five due times."""
-        return add_schedule(body, principal, parts)
 
-    @router.get("")
-    def list_(principal: Annotated[Principal, asker]) -> dict[str, Any]:
-        """Every schedule, by name."""
-        return {"schedules": list_schedules(principal, parts)}
+@router.post("/{name}/pause")
+def pause(name: str, principal: Operator, parts: PartsOfFarm) -> dict[str, Any]:
+    """Start nothing until it is resumed."""
+    return pause_schedule(name, principal, parts)
 
-    @router.post("/{name}/pause")
-    def pause(name: str, principal: Annotated[Principal, asker]) -> dict[str, Any]:
-        """Stop firing until it is resumed."""
-        return pause_schedule(name, principal, parts)
 
-    @router.post("/{name}/resume")
-    def resume(name: str, principal: Annotated[Principal, asker]) -> dict[str, Any]:
-        """Fire again, from the next due time on."""
-        return resume_schedule(name, principal, parts)
+@router.post("/{name}/resume")
+def resume(name: str, principal: Operator, parts: PartsOfFarm) -> dict[str, Any]:
+    """Go on from the next due time; what passed meanwhile is not made up for."""
+    return resume_schedule(name, principal, parts)
 
-    @router.delete("/{name}", status_code=HTTPStatus.NO_CONTENT)
-    def remove(name: str, principal: Annotated[Principal, asker]) -> None:
-        """Forget the schedule; its executions stay."""
-        remove_schedule(name, principal, parts)
 
-    return router
+@router.delete("/{name}", status_code=HTTPStatus.NO_CONTENT)
+def remove(name: str, principal: Operator, parts: PartsOfFarm) -> None:
+    """Forget a schedule; the executions that it started stay."""
+    remove_schedule(name, principal, parts)
