@@ -1,6 +1,5 @@
 """The local runner against real processes of this host."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -311,16 +310,19 @@ def test_a_background_child_neither_hangs_nor_outlives_the_step(runner, tmp_path
     assert goes_away(pids.read_text().strip())
 
 
-def test_a_program_that_cannot_be_executed_says_so(runner, tmp_path):
+def test_a_program_that_cannot_be_executed_fails(runner, tmp_path, require_program):
+    require_program("setpriv")
     broken = tmp_path / "broken"
     broken.write_bytes(b"\x7fELF nonsense")
     broken.chmod(0o755)
-    try:
-        raw = run(runner, Command(kind="argv", argv=(str(broken),)))
-    except StepError as error:
-        assert "could not be started" in error.message
-    else:
-        assert raw.exit_code in {126, 127}
+    raw = run(runner, Command(kind="argv", argv=(str(broken),)))
+    assert raw.exit_code in {126, 127}
+    assert b"Exec format error" in raw.stderr
+
+
+def test_arguments_that_are_too_long_are_refused(runner):
+    with pytest.raises(StepError, match="could not be started: Argument list too long"):
+        run(runner, Command(kind="argv", argv=("true", "x" * 200_000)))
 
 
 def test_the_child_dies_with_a_killed_worker(tmp_path, require_program):
@@ -344,9 +346,9 @@ LocalRunner(Path("{tmp_path}")).run(command, LOCAL, None, StepControl(300))
 
 def test_no_file_descriptor_is_left_open(runner):
     run(runner, shell("true"))
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         run(runner, shell("true", stdin="x"))
         with pytest.raises(StepError):
             run(runner, Command(kind="argv", argv=("no-such-program",)))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
