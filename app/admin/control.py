@@ -159,9 +159,15 @@ def find_absent_pools(status: FarmStatus, answer: Any) -> list[str]:  # noqa: AN
         if process.name not in set(Pool) or settled:
             continue
         fresh = now - process.since
-        if not any(w["pool"] == process.name and w["seconds_ago"] <= fresh for w in workers):
+        if not any(_is_fresh(worker, process.name, fresh) for worker in workers):
             absent.append(process.name)
     return absent
+
+
+def _is_fresh(worker: dict[str, Any], pool: str, within_s: float) -> bool:
+    return (
+        worker["pool"] == pool and worker["seconds_ago"] <= within_s and not worker.get("stopped")
+    )
 
 
 def _is_broken(process: ProcessStatus) -> bool:

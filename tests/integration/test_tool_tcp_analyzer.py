@@ -1,28 +1,23 @@
-"""The TCP probe against real sockets on loopback."""
+"""tcp-analyzer against real sockets on loopback."""
 
 import socket
 import threading
 
 import pytest
 
-from app.config import Settings
 from app.errors import StepError, Stopped
 from app.step import State
-from tasks.operations.base import OperationContext
-from tasks.operations.network.tcp import connect
-from tasks.runners.base import StepControl
+from tasks.operations.network import tcp
+from tests.lab.operation import Surroundings, checked
 from tool_catalog.model import Reason
 
 
-@pytest.fixture
-def context():
-    return OperationContext(
-        step=None,
-        control=StepControl(10),
-        settings=Settings(),
-        find_secret=None,
-        find_artifact=None,
-    )
+def connect(given, context=None):
+    return tcp.connect(checked("network/analyzers/tcp-analyzer", given), context or new_context())
+
+
+def new_context():
+    return Surroundings().context()
 
 
 @pytest.fixture
@@ -37,7 +32,8 @@ def port_of(server):
     return server.getsockname()[1]
 
 
-def test_an_open_port_and_its_greeting(context, listener):
+@pytest.mark.proves("tcp-analyzer", "connect")
+def test_an_open_port_and_its_greeting(listener):
     def greet():
         connection, _ = listener.accept()
         with connection:
@@ -45,7 +41,7 @@ def test_an_open_port_and_its_greeting(context, listener):
 
     thread = threading.Thread(target=greet)
     thread.start()
-    result = connect({"host": "localhost", "port": port_of(listener)}, context)
+    result = connect({"host": "localhost", "port": port_of(listener)})
     thread.join()
     assert result.state is State.SUCCEEDED
     assert result.output["state"] == "open"
@@ -55,12 +51,12 @@ def test_an_open_port_and_its_greeting(context, listener):
     assert result.output["connect_ms"] >= 0
 
 
-def test_a_silent_port_has_no_greeting(context, listener):
+def test_a_silent_port_has_no_greeting(listener):
     given = {"host": "127.0.0.1", "port": port_of(listener), "banner_wait_s": 0.05}
-    assert connect(given, context).output["banner"] == ""
+    assert connect(given).output["banner"] == ""
 
 
-def test_nul_bytes_of_a_greeting_are_replaced(context, listener):
+def test_nul_bytes_of_a_greeting_are_replaced(listener):
     def greet():
         connection, _ = listener.accept()
         with connection:
@@ -68,30 +64,30 @@ def test_nul_bytes_of_a_greeting_are_replaced(context, listener):
 
     thread = threading.Thread(target=greet)
     thread.start()
-    result = connect({"host": "127.0.0.1", "port": port_of(listener)}, context)
+    result = connect({"host": "127.0.0.1", "port": port_of(listener)})
     thread.join()
     assert result.output["banner"] == "\ufffd\ufffd"
 
 
-def test_a_closed_port_is_an_answer_not_a_failure(context, listener):
+def test_a_closed_port_is_an_answer_not_a_failure(listener):
     port = port_of(listener)
     listener.close()
-    result = connect({"host": "127.0.0.1", "port": port}, context)
+    result = connect({"host": "127.0.0.1", "port": port})
     assert result.state is State.SUCCEEDED
     assert result.output["state"] == "closed"
     assert result.summary == f"127.0.0.1 port {port} is closed"
 
 
-def test_what_is_not_as_expected_fails_and_says_so(context, listener):
+def test_what_is_not_as_expected_fails_and_says_so(listener):
     port = port_of(listener)
     listener.close()
-    result = connect({"host": "127.0.0.1", "port": port, "expect": "open"}, context)
+    result = connect({"host": "127.0.0.1", "port": port, "expect": "open"})
     assert result.state is State.FAILED
     assert result.reason is Reason.CHECK_FAILED
     assert result.summary == f"127.0.0.1 port {port} is closed, not open"
 
 
-def test_a_port_that_does_not_answer_is_filtered(context):
+def test_a_port_that_does_not_answer_is_filtered():
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -101,25 +97,26 @@ def test_a_port_that_does_not_answer_is_filtered(context):
             each.connect_ex(full.getsockname())
         try:
             given = {"host": "127.0.0.1", "port": port_of(full), "wait_s": 0.2}
-            assert connect(given, context).output["state"] == "filtered"
+            assert connect(given).output["state"] == "filtered"
         finally:
             for each in waiting:
                 each.close()
 
 
-def test_a_name_without_an_address_fails(context):
+def test_a_name_without_an_address_fails():
     with pytest.raises(StepError, match="has no address") as caught:
-        connect({"host": "nothing-here.invalid", "port": 80}, context)
+        connect({"host": "nothing-here.invalid", "port": 80})
     assert caught.value.reason is Reason.NOT_FOUND
 
 
-def test_an_address_without_a_route_is_unreachable(context):
+def test_an_address_without_a_route_is_unreachable():
     with pytest.raises(StepError, match="no way to") as caught:
-        connect({"host": "255.255.255.255", "port": 80}, context)
+        connect({"host": "255.255.255.255", "port": 80})
     assert caught.value.reason is Reason.UNREACHABLE
 
 
-def test_a_stopped_probe_says_so(context, listener):
+def test_a_stopped_probe_says_so(listener):
+    context = new_context()
     context.control.cancelled.set()
     with pytest.raises(Stopped):
         connect({"host": "127.0.0.1", "port": port_of(listener)}, context)
