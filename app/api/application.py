@@ -1,0 +1,48 @@
+"""The HTTP API: wires routes, limits and errors together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from app.api import events, executions, health, plans, principals, schedules, tools, vault
+from app.api.body_limit import BodyLimit
+from app.api.problems import add_problem_handlers
+from app.observe.progress import FINAL_CHANNEL, Progress
+from app.parts import Parts
+from app.plan import MAX_BODY_BYTES
+from app.store.listener import Listener
+
+_DESCRIPTION = """
+Plans in, trustworthy executions out. Every endpoint but `/health/*` and this description needs
+an API key (`Authorization: Bearer <key>`). Errors are RFC 9457 problems.
+"""
+
+
+def create_api(parts: Parts) -> FastAPI:
+    """The application over the farm's parts; its one reader of events lives as long as it."""
+    progress = Progress(parts.records, lambda: Listener(parts.engine, FINAL_CHANNEL))
+
+    @asynccontextmanager
+    async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
+        progress.start()
+        yield
+        progress.stop()
+
+    api = FastAPI(
+        title="opsfarm",
+        version="0.1.0",
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+        # Request telemetry of the framework's own: traces of ours come from the ledger's story.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    api.state.parts = parts
+    api.state.progress = progress
+    api.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    add_problem_handlers(api)
+    for module in (plans, executions, events, schedules, tools, vault, principals, health):
+        api.include_router(module.router)
+    return api

@@ -1,0 +1,105 @@
+"""Live events of an execution as server-sent events, resumed with Last-Event-ID."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from app.api.auth import PartsOfFarm, Viewer
+from app.api.sensitive import hide_event, open_steps
+from app.api.shared import ExecutionId, Watching
+from app.errors import Malformed
+from app.step import FINAL_EXECUTION_STATES
+from app.store.records import Cursor
+
+#: Events that may lie ready for a watcher who reads slowly; then the stream ends, and the
+#: watcher resumes where it broke.
+_MAILBOX_SIZE = 10_000
+
+router = APIRouter(prefix="/executions", tags=["executions"])
+
+
+def read_last_event_id(
+    last_event_id: Annotated[
+        str | None, Header(description="The id of the last event seen.")
+    ] = None,
+) -> Cursor:
+    """The place to go on from; the beginning without one. Raises Malformed."""
+    if not last_event_id:
+        return Cursor()
+    try:
+        return Cursor.parse(last_event_id)
+    except ValueError:
+        raise Malformed(
+            "Last-Event-ID is none of ours", hint="leave it out to get every event"
+        ) from None
+
+
+def plan_viewing(execution_id: ExecutionId, principal: Viewer, parts: PartsOfFarm) -> "Viewing":
+    """Whether the execution has ended already, and what its reader may not see of it."""
+    tenant = principal.tenant
+    if principal.may_submit:
+        return Viewing(parts.records.read_state(execution_id) in FINAL_EXECUTION_STATES, None)
+    execution = parts.records.read_execution(tenant, execution_id)
+    return Viewing(
+        execution["state"] in FINAL_EXECUTION_STATES, open_steps(execution, parts.catalog)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Viewing:
+    """One watcher's view of an execution."""
+
+    ended: bool
+    #: Step rows whose output may be shown; None for all of them.
+    visible: frozenset[int] | None
+
+    def show(self, event: dict[str, Any]) -> ServerSentEvent:
+        """An event as it is sent."""
+        shown = event if self.visible is None else hide_event(event, self.visible)
+        return ServerSentEvent(id=event["id"], raw_data=json.dumps(shown, ensure_ascii=False))
+
+
+@router.get("/{execution_id}/events", response_class=EventSourceResponse)
+async def watch_execution(
+    execution_id: ExecutionId,
+    progress: Watching,
+    viewing: Annotated[Viewing, Depends(plan_viewing)],
+    after: Annotated[Cursor, Depends(read_last_event_id)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Every event of an execution, past and to come; ends after `execution.finished`."""
+    mailbox = _Mailbox()
+    with progress.watch(execution_id, after, mailbox.put):
+        async for event in mailbox.events():
+            if event is not None:
+                yield viewing.show(event)
+            ended_before = event is None and viewing.ended
+            if ended_before or (event and event["kind"] == "execution.finished"):
+                return
+
+
+class _Mailbox:
+    """Hands events from the reader's thread to one stream."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._overflown = False
+
+    def put(self, event: dict[str, Any] | None) -> None:
+        """Called in the reader's thread, which outlives no loop: the application stops it first."""
+        self._loop.call_soon_threadsafe(self._keep, event)
+
+    def _keep(self, event: dict[str, Any] | None) -> None:
+        self._overflown = self._overflown or self._events.qsize() >= _MAILBOX_SIZE
+        if not self._overflown:
+            self._events.put_nowait(event)
+
+    async def events(self) -> AsyncIterator[dict[str, Any] | None]:
+        """Events as they come; None when the past was handed over. Ends after an overflow."""
+        while not (self._overflown and self._events.empty()):
+            yield await self._events.get()

@@ -1,0 +1,64 @@
+"""Executions: list, show, wait, cancel."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.auth import Operator, PartsOfFarm, Viewer
+from app.api.sensitive import hide_output
+from app.api.shared import ExecutionId, WaitS, Watching, wait_for_end
+from app.cancel import cancel
+from app.step import ExecutionState
+
+_MOST_LISTED = 500
+
+router = APIRouter(prefix="/executions", tags=["executions"])
+
+
+class CancelRequest(BaseModel):
+    """Why an execution is to be stopped."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str = Field(default="", max_length=500)
+
+
+@router.get("")
+def list_executions(
+    principal: Viewer,
+    parts: PartsOfFarm,
+    state: ExecutionState | None = None,
+    limit: Annotated[int, Query(ge=1, le=_MOST_LISTED)] = 50,
+    before: datetime | None = None,
+) -> dict[str, Any]:
+    """The newest executions; `before` (a `created_at`) gives the page behind that moment."""
+    found = parts.records.list_executions(principal.tenant, state=state, limit=limit, before=before)
+    more = len(found) == limit
+    return {"executions": found, "next_before": found[-1]["created_at"] if more else None}
+
+
+@router.get("/{execution_id}")
+async def show_execution(
+    execution_id: ExecutionId,
+    principal: Viewer,
+    parts: PartsOfFarm,
+    progress: Watching,
+    wait_s: WaitS = 0,
+) -> dict[str, Any]:
+    """One execution with its steps; any unique prefix of its id (8 or more) serves."""
+
+    def read() -> dict[str, Any]:
+        execution = parts.records.read_execution(principal.tenant, execution_id)
+        return hide_output(execution, principal, parts.catalog)
+
+    return await wait_for_end(progress, execution_id, wait_s, read)
+
+
+@router.post("/{execution_id}/cancel")
+def cancel_execution(
+    execution_id: ExecutionId, request: CancelRequest, principal: Operator, parts: PartsOfFarm
+) -> dict[str, Any]:
+    """Stop an execution: queued steps at once, running ones as soon as they can be ended."""
+    return cancel(execution_id, principal, parts, request.reason)

@@ -1,0 +1,117 @@
+"""Plans: submit, check, dry-run."""
+
+from functools import partial
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from app.api.auth import Operator, PartsOfFarm
+from app.api.plan_views import show_check, show_dry_run
+from app.api.shared import Body, WaitS, Watching, wait_for_end
+from app.errors import Malformed
+from app.plan_reader import read_request
+from app.step import FINAL_EXECUTION_STATES
+from app.submit import Accepted, check, submit
+
+#: A worker that was seen within this time is live.
+_LIVE_S = 30
+_PLAN_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "A plan, bare or as `{execution_id, plan}`; JSON or YAML.",
+        "content": {
+            media: {
+                "schema": {"type": "object"},
+                "example": {"steps": [{"tool": "df", "parameters": {"path": "/"}}]},
+            }
+            for media in ("application/json", "application/yaml")
+        },
+    }
+}
+
+router = APIRouter(tags=["plans"])
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=200,
+        description="Your own key: the same key and plan give the first execution again.",
+    ),
+]
+
+
+class Submission:
+    """One request to submit a plan: what, by whom, under which key of theirs."""
+
+    def __init__(
+        self, body: Body, principal: Operator, parts: PartsOfFarm, key: Key = None
+    ) -> None:
+        self._body = body
+        self._principal = principal
+        self._parts = parts
+        self._key = key
+
+    def submit(self) -> Accepted:
+        """Read and submit the plan."""
+        request = read_request(self._body)
+        if self._key and request.key and self._key != request.key:
+            raise Malformed(
+                "the Idempotency-Key header and the envelope's execution_id differ",
+                hint="both are your own key for this plan: send one of them",
+            )
+        key = self._key or request.key
+        return submit(request.plan, self._principal, self._parts, key=key)
+
+    def read(self, execution_id: UUID) -> dict[str, Any]:
+        """The execution as it is now."""
+        return self._parts.records.read_execution(self._principal.tenant, execution_id)
+
+
+@router.post("/execute-plan", status_code=202, openapi_extra=_PLAN_BODY)
+async def execute_plan(
+    request: Request,
+    response: Response,
+    submission: Annotated[Submission, Depends()],
+    progress: Watching,
+    wait_s: WaitS = 0,
+) -> dict[str, Any]:
+    """Accept a plan: 202; with `?wait=` 200 and the whole execution once it is final."""
+    accepted = await run_in_threadpool(submission.submit)
+    answer = _show_accepted(accepted, request)
+    response.headers["Location"] = answer["url"]
+    if not wait_s:
+        return answer
+    read = partial(submission.read, accepted.execution_id)
+    execution = await wait_for_end(progress, accepted.execution_id, wait_s, read)
+    if execution["state"] not in FINAL_EXECUTION_STATES:
+        return answer | {"state": execution["state"]}
+    response.status_code = 200
+    return execution
+
+
+@router.post("/plans/check", openapi_extra=_PLAN_BODY)
+def check_plan(body: Body, principal: Operator, parts: PartsOfFarm) -> dict[str, Any]:
+    """What a plan would be, or every fault in it; nothing is written."""
+    return show_check(check(read_request(body).plan, principal, parts))
+
+
+@router.post("/plans/dry-run", openapi_extra=_PLAN_BODY)
+def dry_run_plan(body: Body, principal: Operator, parts: PartsOfFarm) -> dict[str, Any]:
+    """The exact masked commands on each target, against the real inventory; nothing runs."""
+    plan = check(read_request(body).plan, principal, parts)
+    return show_dry_run(plan, parts.catalog, parts.roster.offers(_LIVE_S))
+
+
+def _show_accepted(accepted: Accepted, request: Request) -> dict[str, Any]:
+    execution_id = str(accepted.execution_id)
+    return {
+        "execution_id": execution_id,
+        "state": accepted.state,
+        "url": str(request.url_for("show_execution", execution_id=execution_id)),
+        "events_url": str(request.url_for("watch_execution", execution_id=execution_id)),
+        "delivery": accepted.delivery,
+        "created": accepted.created,
+        "warnings": list(accepted.warnings),
+    }

@@ -1,0 +1,58 @@
+"""What a viewer may not read: the output of operations that their tool calls sensitive (pure)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.principal import Principal
+from tool_catalog.loader import Catalog
+from tool_catalog.names import UnknownName
+
+_HIDDEN: Mapping[str, Any] = {"output": None, "stdout_tail": "", "stderr_tail": ""}
+HIDDEN_NOTE = "sensitive: its output needs the role operator"
+
+
+def hide_output(
+    execution: dict[str, Any], principal: Principal, catalog: Catalog
+) -> dict[str, Any]:
+    """An execution as its reader may see it: outcome and size always, sensitive output not."""
+    if principal.may_submit:
+        return execution
+    steps = [
+        _hide_step(step) if is_sensitive(catalog, step["tool"], step["operation"]) else step
+        for step in execution["steps"]
+    ]
+    return {**execution, "steps": steps}
+
+
+def is_sensitive(catalog: Catalog, tool: str, operation: str) -> bool:
+    """Whether an operation's output may show secrets; what is not known any more counts as such."""
+    try:
+        return catalog.operation(catalog.find(tool), operation).sensitive
+    except UnknownName:
+        return True
+
+
+def open_steps(execution: Mapping[str, Any], catalog: Catalog) -> frozenset[int]:
+    """The step rows whose output anybody may read."""
+    return frozenset(
+        result["step_id"]
+        for step in execution["steps"]
+        if not is_sensitive(catalog, step["tool"], step["operation"])
+        for result in step["results"]
+    )
+
+
+def hide_event(event: Mapping[str, Any], visible: frozenset[int]) -> dict[str, Any]:
+    """An event without the words of a step that is not among the visible ones."""
+    if event["step_id"] is None or event["step_id"] in visible:
+        return dict(event)
+    data = {name: value for name, value in event["data"].items() if name != "summary"}
+    if "lines" in data:
+        data["lines"] = []
+    return {**event, "data": data}
+
+
+def _hide_step(step: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {**step, "summary": HIDDEN_NOTE}
+    shown["results"] = [{**result, **_HIDDEN, "summary": HIDDEN_NOTE} for result in step["results"]]
+    return shown | ({"output": None} if "output" in step else {})

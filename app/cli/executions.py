@@ -1,0 +1,117 @@
+"""`opsfarm executions`: list, show, watch and cancel."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from app.cli.complete import complete_execution
+from app.cli.exits import Exit
+from app.cli.farm import open_farm
+from app.cli.finish import Wait, finish
+from app.cli.outcome_text import print_results, print_steps
+from app.cli.output import (
+    examples,
+    json_option,
+    note,
+    print_fields,
+    print_json,
+    print_records,
+    wants_json,
+)
+from app.step import FINAL_EXECUTION_STATES, ExecutionState
+
+_ID = click.argument("execution_id", metavar="ID", shell_complete=complete_execution)
+_HEAD = (
+    "execution_id",
+    "name",
+    "state",
+    "delivery",
+    "principal",
+    "source",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "cancel_requested_at",
+)
+_LISTED = ("execution_id", "name", "state", "principal", "created_at", "finished_at")
+
+
+@click.group(
+    epilog=examples(
+        "opsfarm executions list --state failed",
+        "opsfarm executions show 0197c0de",
+        'opsfarm executions cancel 0197c0de --reason "wrong host"',
+    )
+)
+def executions() -> None:
+    """Executions: what was run, what runs now.
+
+    ID is the execution's id or a unique beginning of it, of 8 characters or more.
+    """
+
+
+@executions.command("list")
+@click.option("--state", type=click.Choice([state.value for state in ExecutionState]))
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@click.option("--before", help="Only those older than this execution.")
+@json_option
+def list_(state: str | None, limit: int, before: str | None) -> None:
+    """The newest executions."""
+    shown = open_farm().executions(state=state, limit=limit, before=before)
+    if wants_json():
+        print_json({"executions": shown})
+        return
+    print_records([{name: entry.get(name) for name in _LISTED} for entry in shown])
+
+
+@executions.command()
+@_ID
+@click.option("--step", help="Only this step, by number or id, with all its output.")
+@json_option
+def show(execution_id: str, step: str | None) -> None:
+    """One execution with its steps."""
+    shown = open_farm().execution(execution_id).status()
+    chosen = _find_step(shown, step) if step else None
+    if wants_json():
+        print_json(chosen or shown)
+    elif chosen:
+        print_results(chosen)
+    else:
+        print_fields({name: shown.get(name) for name in _HEAD if shown.get(name) is not None})
+        click.echo()
+        print_steps(shown)
+
+
+def _find_step(execution: Mapping[str, Any], wanted: str) -> dict[str, Any]:
+    for step in execution["steps"]:
+        if wanted in {str(step["position"]), step["id"]}:
+            return dict(step)
+    known = ", ".join(step["id"] for step in execution["steps"][:20])
+    raise click.BadParameter(f"no step {wanted[:80]!r}; there are: {known}")
+
+
+@executions.command()
+@_ID
+@click.option("--wait-s", type=click.FloatRange(min=0), help="Watch at most so long (end: 124).")
+@json_option
+def watch(execution_id: str, wait_s: float | None) -> None:
+    """Follow an execution to its end, and end like it."""
+    finish(open_farm().execution(execution_id), Wait(wait_s=wait_s))
+
+
+@executions.command()
+@_ID
+@click.option("--reason", default="asked for on the command line", show_default=True)
+@json_option
+def cancel(execution_id: str, reason: str) -> None:
+    """Stop an execution: queued steps at once, running ones as soon as they can be ended."""
+    execution = open_farm().execution(execution_id)
+    shown = execution.cancel(reason)
+    if wants_json():
+        print_json(shown)
+    else:
+        note(f"execution {execution.id}: {execution.state}")
+    if execution.state not in FINAL_EXECUTION_STATES:
+        note(f"  its running steps are being ended: opsfarm executions watch {execution.id}")
+    click.get_current_context().exit(Exit.SUCCEEDED)
