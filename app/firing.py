@@ -114,12 +114,7 @@ def make_key(schedule_id: UUID, due: datetime) -> str:
 
 
 def _find_started(turn: Turn, passed: Passed) -> set[datetime]:
-    """The due times that a beat started and died before it could say so.
-
-    One due time alone is not looked up: submitting it again gives the same execution.
-    """
-    if passed.count == 1:
-        return set()
+    """The due times that a beat started, and died before it could say so."""
     by_key = {make_key(turn.row.id, due): due for due in passed.latest}
     found = {by_key[key]: execution_id for key, execution_id in turn.find_submitted(by_key).items()}
     if found:
