@@ -15,6 +15,9 @@ PYTHON := $(shell for python in python3.11 python3.12 python3 /usr/bin/python3; 
 	"$$python" -c 'import sys, venv; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
 	2>/dev/null && { command -v "$$python"; break; }; done)
 
+# When this began, for the times that the demo prints.
+BEGAN := $(shell date +%s.%N)
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -44,7 +47,7 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.runtime
 
 .PHONY: demo
 demo: install ## Start the farm, run the sample plan in all four domains (ONCE=1: take it down again)
-	@exec $(BIN)/opsfarm demo $(if $(ONCE),--once)
+	@exec env --block-signal=INT $(BIN)/python -m app.admin.demo --began $(BEGAN) $(if $(ONCE),--once)
 
 .PHONY: test
 test: test-system lint types docs-check ## Install what the tests need; lint, types, arrows, all tests

@@ -1,6 +1,7 @@
 """`opsfarm up`, `down`, `status`, `logs`, `demo`, `migrate`: the embedded farm by hand."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -91,6 +92,8 @@ def logs(name: str | None, *, follow: bool, lines: int) -> None:
 def demo(*, once: bool) -> None:
     """Run the sample plan: something real in each of the four domains."""
     sys.stdout.flush()
+    # A Ctrl-C while the next Python loads waits until that one can end in order.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     argv = [sys.executable, "-m", "app.admin.demo", *(["--once"] if once else [])]
     os.execv(sys.executable, argv)  # noqa: S606  # our own module; a signal then reaches it alone
 
