@@ -41,7 +41,7 @@ MAX_TEXT_CHARS = 255
 MAX_OBJECT_BYTES = 32 * 1024
 
 _SECRET_KEY = re.compile(
-    r"passw|passphrase|secret|token|private_?key|api_?key|community", re.IGNORECASE
+    r"passw|passphrase|secret|token|private[_-]?key|api[_-]?key|community", re.IGNORECASE
 )
 _TAG_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,62}")
 

@@ -70,7 +70,8 @@ def _fits(name: str, values: Sequence[str]) -> ColumnElement[bool]:
             *(Asset.tags.contains({tag: each}) for text in values for each in _readings(text))
         )
     if name == "ip_address":
-        return or_(*(Asset.ip_address.op("<<=")(cast(literal(value), INET)) for value in values))
+        within = Asset.ip_address.bool_op("<<=")
+        return or_(*(within(cast(literal(value), INET)) for value in values))
     if name == "id":
         return Asset.id.in_([int(value) for value in values])
     return _COLUMNS[name].in_(values)
