@@ -125,9 +125,14 @@ def _render_text(text: str, variables: Mapping[str, Any]) -> Any:  # noqa: ANN40
 
 def _run(compiled: TemplateExpression, variables: Mapping[str, Any], text: str) -> Any:  # noqa: ANN401  # any JSON value
     try:
-        return _as_data(compiled(variables), [MAX_RESULT])
+        value = _as_data(compiled(variables), [MAX_RESULT])
     except _RENDER_ERRORS as error:
         raise ExpressionError(f"{_short(text)}: {error}") from None
+    held = next(find_references(value), None)
+    if held is not None:
+        # Else the output of a tool could name a secret.
+        raise ExpressionError(f"{_short(text)}: it gives a reference ({held[1]}); write that out")
+    return value
 
 
 def _collect(chunks: Iterable[str]) -> str:

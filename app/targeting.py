@@ -1,0 +1,166 @@
+"""Whom a step acts on: its targets, what they are locked by, what must be confirmed (pure)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from app.errors import ExpressionError
+from app.render import has_expression, is_single_expression, render_value
+from app.safety import judge_target
+from app.selector import Selection
+from app.selector_text import SelectorError
+from app.step import LOCAL, Target
+from app.surroundings import Draft, Scene
+from tool_catalog.model import Effect, Operation, Repeat
+
+#: What an item of a rendered target list may be: how assets and results name themselves.
+_NAMING_KEYS = ("id", "hostname", "target", "name")
+
+
+def find_targets(draft: Draft, effect: Effect, scene: Scene) -> tuple[Target, ...] | None:
+    """The targets of a step, () for an operation that has none; None after noting a fault."""
+    if draft.operation.at == "worker":
+        return () if _takes_no_targets(draft) else None
+    targets = _named_targets(draft, effect, scene)
+    if targets is None:
+        return None
+    for target in targets:
+        verdict = judge_target(target, scene.rules.policy)
+        if not verdict.allowed:
+            draft.faults.add(
+                "targets", "refused_by_policy", verdict.fault, given=target.name, hint=verdict.hint
+            )
+            return None
+    return targets if _is_confirmed(draft, effect, targets) else None
+
+
+def lock_key(operation: Operation, effect: Effect, target: Target | None) -> str | None:
+    """What a row holds while it runs: its asset, for change and destroy over a runner."""
+    in_process = operation.python is not None or operation.repeat is Repeat.TRANSACTIONAL
+    if target is None or effect is Effect.READ or in_process:
+        return None
+    return "local" if target.asset_id is None else f"asset:{target.asset_id}"
+
+
+def check_target_templates(draft: Draft) -> None:
+    """Note templates in targets that would build a selector out of text."""
+    targets = draft.targets
+    texts = [targets] if isinstance(targets, str) else targets if isinstance(targets, list) else []
+    for text in texts:
+        if isinstance(text, str) and has_expression(text) and not _is_single(text):
+            draft.faults.add(
+                "targets",
+                "expression",
+                "an expression cannot be part of a selector's text",
+                given=text,
+                hint="write a mapping, e.g. {environment: '{{ ... }}', tags: {role: web}}",
+            )
+
+
+def render_targets(targets: Any, context: Mapping[str, Any]) -> Any:  # noqa: ANN401  # any form of a selector
+    """Targets with their expressions rendered. Raises ExpressionError.
+
+    What an expression gives where a whole target stands can only name assets: it is never
+    read as a selector, so no tool's output can widen what a step acts on.
+    """
+    if isinstance(targets, str) and has_expression(targets):
+        return _names_in(render_value(targets, context))
+    if isinstance(targets, list):
+        return [name for item in targets for name in _as_list(render_targets(item, context))]
+    return render_value(targets, context)
+
+
+def _is_single(text: str) -> bool:
+    try:
+        return is_single_expression(text)
+    except ExpressionError:
+        return True  # noted where expressions are checked
+
+
+def _takes_no_targets(draft: Draft) -> bool:
+    if draft.step.targets is None:
+        return True
+    draft.faults.add(
+        "targets",
+        "targets_not_taken",
+        f"{draft.name} runs on a worker and takes no targets",
+        given=draft.step.targets,
+        hint="leave `targets` out"
+        + (", or use `vantage`" if draft.tool.domain == "network" else ""),
+    )
+    return False
+
+
+def _named_targets(draft: Draft, effect: Effect, scene: Scene) -> tuple[Target, ...] | None:
+    if draft.targets is None:
+        if effect is Effect.READ:
+            return (LOCAL,)
+        message = f"{draft.name} needs a target; write `target: local` to act on the worker"
+        draft.faults.add(
+            "targets", "missing_target", message, hint="target: <hostname or selector>"
+        )
+        return None
+    try:
+        selection = scene.select(draft.targets)
+    except SelectorError as error:
+        draft.faults.add("targets", "bad_selector", str(error), given=draft.targets)
+        return None
+    return _take(draft, selection, scene)
+
+
+def _take(draft: Draft, selection: Selection, scene: Scene) -> tuple[Target, ...] | None:
+    left_out = ", ".join(selection.left_out)
+    if selection.unknown:
+        for name in selection.unknown:
+            draft.faults.add(
+                "targets",
+                "unknown_asset",
+                f"no asset {name!r} in the inventory",
+                given=name,
+                hint="'opsfarm assets list' shows them",
+            )
+        return None
+    if not selection.targets:
+        message = "the targets match no asset" + (f"; left out: {left_out}" if left_out else "")
+        hint = "'opsfarm assets list' shows what there is"
+        draft.faults.add("targets", "no_targets", message, given=draft.targets, hint=hint)
+        return None
+    if left_out:
+        scene.warn(f"step {draft.position} ({draft.tool.name}) leaves out {left_out}")
+    return selection.targets
+
+
+def _is_confirmed(draft: Draft, effect: Effect, targets: Sequence[Target]) -> bool:
+    if effect is not Effect.DESTROY:
+        return True
+    names = [target.name for target in targets]
+    given = draft.step.confirm
+    confirmed = given if isinstance(given, list) else [given]
+    if all(isinstance(name, str) for name in confirmed) and sorted(confirmed) == sorted(names):
+        return True
+    wanted = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
+    draft.faults.add(
+        "confirm",
+        "not_confirmed" if given is not None else "missing_confirm",
+        f"{draft.name} destroys: it wants its targets named once more",
+        given=given,
+        allowed=wanted,
+        hint=f"write `confirm: {wanted}`",
+    )
+    return False
+
+
+def _names_in(value: Any) -> list[Any]:  # noqa: ANN401  # any JSON value
+    return [_name_in(item) for item in _as_list(value)]
+
+
+def _name_in(item: Any) -> Any:  # noqa: ANN401  # a name or an id
+    if isinstance(item, Mapping):
+        item = next((item[key] for key in _NAMING_KEYS if item.get(key) is not None), None)
+    is_name = isinstance(item, str) and not set(item) & set('=!,;|()"')
+    if is_name or (isinstance(item, int) and not isinstance(item, bool)):
+        return item
+    raise ExpressionError(f"targets: {str(item)[:80]!r} names no asset: give names, ids or assets")
+
+
+def _as_list(value: Any) -> list[Any]:  # noqa: ANN401  # any JSON value
+    return value if isinstance(value, list) else [value]
