@@ -35,8 +35,13 @@ def finish(
     execution: Execution,
     wait: Wait,
     show: Callable[[Mapping[str, Any]], None] = print_steps,
+    *,
+    quiet: bool = False,
 ) -> None:
-    """Follow an execution, print what it gave with `show`, and end the command like it."""
+    """Follow an execution, print what it gave with `show`, and end the command like it.
+
+    `quiet` leaves out the last word about the execution itself.
+    """
     if wait.detach:
         _print_id(execution)
         return
@@ -45,6 +50,7 @@ def finish(
         print_json(shown)
     elif status is not Exit.INTERRUPTED:
         show(shown)
+    if not quiet:
         note(f"execution {execution.id}: {shown['state']}")
     click.get_current_context().exit(status)
 

@@ -1,0 +1,109 @@
+"""`opsfarm assets`: the inventory by hand; each command is a plan of one asset tool."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from app.cli.farm import open_farm
+from app.cli.finish import Wait, finish
+from app.cli.outcome_text import note_failures
+from app.cli.output import examples, json_option, note, print_fields, print_records
+from app.cli.values import read_pairs
+from app.step import State
+
+_PAIRS = click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
+_LISTED = ("id", "hostname", "ip_address", "type", "status", "environment", "os", "tags")
+
+
+@click.group(
+    epilog=examples(
+        "opsfarm assets create web-01 ip_address=192.0.2.10 environment=production",
+        """opsfarm assets create web-02 tags='{"role": "web"}'""",
+        "opsfarm assets list environment=production",
+        "opsfarm assets update web-01 status=maintenance",
+        "opsfarm assets delete web-01 --confirm",
+    )
+)
+def assets() -> None:
+    """The inventory: machines and devices.
+
+    KEY=VALUE are the parameters of the tools asset-list, asset-create and asset-update
+    ('opsfarm tools show asset-create').
+    """
+
+
+@assets.command("list")
+@_PAIRS
+@json_option
+def list_(parameters: tuple[str, ...]) -> None:
+    """One page of assets; filters and limit as KEY=VALUE."""
+    _run("asset-list", {}, parameters)
+
+
+@assets.command()
+@click.argument("asset")
+@json_option
+def show(asset: str) -> None:
+    """One asset, by host name or id."""
+    _run("asset-query", _name_asset(asset))
+
+
+@assets.command()
+@click.argument("hostname")
+@_PAIRS
+@json_option
+def create(hostname: str, parameters: tuple[str, ...]) -> None:
+    """Add an asset."""
+    _run("asset-create", {"hostname": hostname}, parameters)
+
+
+@assets.command()
+@click.argument("asset")
+@_PAIRS
+@json_option
+def update(asset: str, parameters: tuple[str, ...]) -> None:
+    """Change what is given of an asset, named by host name or id."""
+    _run("asset-update", _name_asset(asset), parameters)
+
+
+@assets.command()
+@click.argument("asset")
+@click.option("--confirm", is_flag=True, help="There is no way back; without it you are asked.")
+@json_option
+def delete(asset: str, *, confirm: bool) -> None:
+    """Remove an asset and its credentials."""
+    if not confirm:
+        click.confirm(f"Remove {asset} and its credentials for good?", abort=True, err=True)
+    _run("asset-delete", _name_asset(asset) | {"confirm": True})
+
+
+def _name_asset(asset: str) -> dict[str, Any]:
+    return {"id": int(asset)} if asset.isdecimal() else {"hostname": asset}
+
+
+def _run(tool: str, named: Mapping[str, Any], pairs: tuple[str, ...] = ()) -> None:
+    farm = open_farm()
+    schema = None
+    if pairs:
+        operations = farm.http.get(f"/tools/{quote(tool)}")["operations"]
+        schema = next(iter(operations.values()))["schema"]
+    parameters = {**read_pairs(pairs, schema), **named}
+    execution = farm.submit({"steps": [{"tool": tool, "parameters": parameters}]})
+    finish(execution, Wait(), _print_assets, quiet=True)
+
+
+def _print_assets(execution: Mapping[str, Any]) -> None:
+    """Assets as a table, one asset as its fields."""
+    step = execution["steps"][0]
+    output = step["results"][0]["output"]
+    if step["state"] != State.SUCCEEDED or not isinstance(output, dict):
+        note_failures(step)
+        return
+    found = output.get("assets")
+    if isinstance(found, list) and len(found) != 1:
+        print_records([{name: asset.get(name) for name in _LISTED} for asset in found])
+        note(f"{len(found)} of {output.get('total', len(found))}")
+        return
+    print_fields(found[0] if found else output.get("asset", output))

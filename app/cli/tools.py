@@ -1,0 +1,149 @@
+"""`opsfarm tools`: the catalogue on this machine; needs no farm."""
+
+from typing import Any
+
+import click
+
+from app.cli.complete import complete_tool
+from app.cli.exits import Exit
+from app.cli.output import cell, examples, json_option, note, print_json, print_table, wants_json
+from app.config import read_settings
+from app.errors import NotFound
+from tool_catalog.check import check_catalog, new_tool
+from tool_catalog.loader import Catalog, load_catalog
+from tool_catalog.model import Operation, Tool
+from tool_catalog.names import UnknownName
+from tool_catalog.schema import operation_schema
+
+
+@click.group(
+    epilog=examples(
+        "opsfarm tools list --domain network",
+        "opsfarm tools show tcpdump",
+        "opsfarm tools check",
+        "opsfarm tools new uptime automation/linux",
+    )
+)
+def tools() -> None:
+    """The catalogue: what steps can be made of."""
+
+
+def _load() -> Catalog:
+    settings = read_settings()
+    return load_catalog(settings.tool_path, settings.fallback_domain)
+
+
+@tools.command("list")
+@click.option("--domain", help="Only this domain: comms, asset, network or automation.")
+@json_option
+def list_(domain: str | None) -> None:
+    """Every tool with its operations and what they do to the world."""
+    found = [tool for tool in _load().tools.values() if domain in {None, tool.domain.value}]
+    if wants_json():
+        print_json([_show_head(tool) for tool in found])
+        return
+    rows = [
+        [
+            tool.name,
+            tool.folder or tool.domain.value,
+            ", ".join(f"{name} ({op.effect.value})" for name, op in tool.operations.items()),
+            tool.summary,
+        ]
+        for tool in found
+    ]
+    print_table(["tool", "folder", "operations", "summary"], rows)
+
+
+@tools.command()
+@click.argument("name", shell_complete=complete_tool)
+@json_option
+def show(name: str) -> None:
+    """One tool: its operations, their parameters and an example of each."""
+    try:
+        tool = _load().find(name)
+    except UnknownName as error:
+        raise NotFound(str(error), hint="'opsfarm tools list' shows every tool") from error
+    if wants_json():
+        schemas = {key: operation_schema(found) for key, found in tool.operations.items()}
+        print_json(_show_head(tool) | {"schemas": schemas})
+        return
+    click.echo(f"{tool.name} ({tool.domain.value}): {tool.summary}")
+    for operation in tool.operations.values():
+        _print_operation(tool, operation)
+
+
+def _print_operation(tool: Tool, operation: Operation) -> None:
+    default = ", the default" if operation.name == tool.default else ""
+    click.echo(f"\n{operation.name} ({operation.effect.value}{default}): {operation.summary}")
+    rows = [
+        [
+            name,
+            parameter.type.value,
+            "required" if parameter.required else cell(parameter.default),
+            ", ".join(parameter.choices) or parameter.summary,
+        ]
+        for name, parameter in operation.parameters.items()
+    ]
+    if rows:
+        print_table(["parameter", "type", "default", "what"], rows)
+    example = operation.examples[0]
+    given = " ".join(f"{name}={cell(value)}" for name, value in example.parameters.items())
+    click.echo(f"  opsfarm run {tool.name} --operation {operation.name} {given}".rstrip())
+
+
+@tools.command()
+@json_option
+def check() -> None:
+    """Load every tool file, count tools and proofs, and name what is missing (end: 2)."""
+    catalog = _load()
+    report = check_catalog(catalog)
+    if wants_json():
+        print_json(
+            {
+                "tools": len(catalog.tools),
+                "folders": [
+                    {
+                        "folder": folder.folder,
+                        "wanted": folder.wanted,
+                        "present": folder.present,
+                        "proven": {proof.value: count for proof, count in folder.proven.items()},
+                    }
+                    for folder in report.folders
+                ],
+                "faults": list(report.faults),
+            }
+        )
+    else:
+        click.echo("\n".join(report.lines()))
+    if report.faults:
+        plural = "s" if len(report.faults) > 1 else ""
+        note(f"opsfarm: the catalogue has {len(report.faults)} fault{plural}")
+        click.get_current_context().exit(Exit.REFUSED)
+
+
+@tools.command()
+@click.argument("name")
+@click.argument("folder")
+@json_option
+def new(name: str, folder: str) -> None:
+    """Write a tool file and a case file for tool NAME, e.g. in FOLDER automation/linux."""
+    tool_file, case_file = new_tool(name, folder)
+    if wants_json():
+        print_json({"tool": str(tool_file), "case": str(case_file)})
+        return
+    click.echo(f"{tool_file}\n{case_file}")
+    note("both load as they are; change them, then: opsfarm tools check")
+
+
+def _show_head(tool: Tool) -> dict[str, Any]:
+    return {
+        "name": tool.name,
+        "summary": tool.summary,
+        "domain": tool.domain.value,
+        "folder": tool.folder,
+        "default": tool.default,
+        "operations": {
+            name: {"summary": operation.summary, "effect": operation.effect.value}
+            for name, operation in tool.operations.items()
+        },
+    }
