@@ -17,6 +17,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: RFC 6052: IPv4 addresses as an IPv6-only network shows them.
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+#: RFC 3879: deprecated, still private, and `is_global` for Python.
+SITE_LOCAL = ipaddress.IPv6Network("fec0::/10")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,7 @@ class AddressGuard:
     def _check(self, host: str, address: Address) -> None:
         if host.lower() in self.names or self._allows(address):
             return
-        inner = _unwrap(address)
-        if inner.is_global and not inner.is_multicast and not inner.is_reserved:
+        if _is_public(_unwrap(address)):
             return
         raise StepError(
             Reason.REFUSED_BY_POLICY,
@@ -94,6 +95,11 @@ class AddressGuard:
 
     def _allows(self, address: Address) -> bool:
         return any(_unwrap(address) in network for network in self.networks)
+
+
+def _is_public(address: Address) -> bool:
+    special = address.is_multicast or address.is_reserved or address in SITE_LOCAL
+    return address.is_global and not special
 
 
 def _unwrap(address: Address) -> Address:

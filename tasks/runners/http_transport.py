@@ -3,11 +3,11 @@
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import requests
@@ -19,6 +19,10 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from app.errors import StepError
 from tasks.runners.addresses import AddressGuard
 from tool_catalog.model import Reason
+
+
+#: Where urllib3 was given no limit of its own.
+CONNECT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,12 @@ class HttpTransport(HTTPAdapter):
 
     def __init__(self, guard: AddressGuard, ca_file: Path | None = None) -> None:
         super().__init__()
+        self.guard = guard
+        self.running: _Exchange | None = None
         self._verify = str(ca_file) if ca_file else True
         self.poolmanager.pool_classes_by_scheme = {
-            "http": _guarded_pool(HTTPConnectionPool, HTTPConnection, guard),
-            "https": _guarded_pool(HTTPSConnectionPool, HTTPSConnection, guard),
+            "http": _guarded_pool(HTTPConnectionPool, HTTPConnection, self),
+            "https": _guarded_pool(HTTPSConnectionPool, HTTPSConnection, self),
         }
 
     def exchange(
@@ -67,41 +73,17 @@ class HttpTransport(HTTPAdapter):
         Raises StepError, whose text names the host and never the URL: with `sent` when the
         request left and no whole answer came back (so what it did is unknown).
         """
-        host = urlsplit(request.url or "").hostname or ""
-        opened = self._connect(request, limits.timeout_s)
-        before_send()
-        cut = threading.Event()
+        self.running = running = _Exchange(before_send, limits.timeout_s)
         try:
-            with _cut_off(opened, limits.timeout_s, cut):
-                answer = self._send(request, limits)
+            answer = self._send(request, limits)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise _lost(host, error, limits, cut) from None
-        if cut.is_set():  # the body may look whole where only its end says so
-            raise _lost(host, TimeoutError(), limits, cut)
-        return answer
-
-    def _connect(self, request: requests.PreparedRequest, timeout_s: float) -> socket.socket:
-        """An open connection of the pool, so that a later failure means "sent"."""
-        try:
-            found = self.get_connection_with_tls_context(request, self._verify)
-        except requests.exceptions.InvalidURL:
-            raise StepError(Reason.INVALID_PARAMETER, "the URL is not valid") from None
-        pool = cast("HTTPConnectionPool", found)
-        self.cert_verify(pool, request.url or "", self._verify, None)  # type: ignore[no-untyped-call]  # a hole in its stubs
-        # Borrowing a connection to open it: the pool is a stack, so it is the one used next.
-        connection = cast("HTTPConnection", pool._get_conn())  # noqa: SLF001  # see above
-        try:
-            if connection.is_closed:
-                connection.timeout = timeout_s
-                connection.connect()
-        except OSError as error:
-            connection.close()
-            raise _not_connected(connection.host, error) from None
+            raise _lost(_host_of(request), error, running) from None
         finally:
-            pool._put_conn(connection)  # noqa: SLF001  # see above
-        if connection.sock is None:
-            raise StepError(Reason.UNREACHABLE, "the connection was closed", transient=True)
-        return connection.sock
+            self.running = None
+            running.end()
+        if running.was_cut:  # the body may look whole where only its end says so
+            raise _lost(_host_of(request), TimeoutError(), running)
+        return answer
 
     def _send(self, request: requests.PreparedRequest, limits: Limits) -> Answer:
         response = self.send(request, stream=True, timeout=limits.timeout_s, verify=self._verify)
@@ -117,6 +99,68 @@ class HttpTransport(HTTPAdapter):
             body=body[: limits.body_bytes],
             truncated=len(body) > limits.body_bytes,
         )
+
+
+class _Exchange:
+    """One request on its way: whether it has begun, and what ends it in time."""
+
+    def __init__(self, before_send: Callable[[], None], timeout_s: float) -> None:
+        self.timeout_s = timeout_s
+        self.begun = False
+        self.was_cut = False
+        self._before_send = before_send
+        self._timer: threading.Timer | None = None
+
+    def begin(self, opened: socket.socket | None) -> None:
+        """Called when connected; from here on a failure means that the request may have arrived."""
+        self._before_send()
+        self.begun = True
+        # A socket's own limit starts anew with every byte that drips in.
+        self._timer = threading.Timer(self.timeout_s, self._cut, args=(opened,))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def end(self) -> None:
+        """The answer is here, or never will be."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _cut(self, opened: socket.socket | None) -> None:
+        self.was_cut = True
+        if opened is not None:
+            with suppress(OSError):  # closed by its owner meanwhile
+                socket.socket.shutdown(opened, socket.SHUT_RDWR)
+
+
+class _GuardedConnection(HTTPConnection):
+    """Opens its socket through the guard, and tells its transport before a request leaves."""
+
+    transport: ClassVar[HttpTransport]
+
+    def _new_conn(self) -> socket.socket:
+        timeout_s = self.timeout if isinstance(self.timeout, int | float) else CONNECT_TIMEOUT_S
+        return self.transport.guard.connect(self.host, self.port, timeout_s)
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except OSError as error:
+            raise _not_connected(self.host, error) from None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # handed on as they are
+        if self.is_closed:
+            self.connect()
+        if self.transport.running is not None:
+            self.transport.running.begin(self.sock)
+        super().request(*args, **kwargs)
+
+
+def _guarded_pool(
+    pool: type[HTTPConnectionPool], connection: type[HTTPConnection], transport: HttpTransport
+) -> type[HTTPConnectionPool]:
+    """A pool class whose connections are guarded and belong to this transport."""
+    guarded = type("Guarded", (_GuardedConnection, connection), {"transport": transport})
+    return type("GuardedPool", (pool,), {"ConnectionCls": guarded})
 
 
 def check_url(url: str, guard: AddressGuard, *, https_only: bool) -> None:
@@ -142,42 +186,16 @@ def check_url(url: str, guard: AddressGuard, *, https_only: bool) -> None:
         )
 
 
-def _guarded_pool(
-    pool: type[HTTPConnectionPool], connection: type[HTTPConnection], guard: AddressGuard
-) -> type[HTTPConnectionPool]:
-    """A pool class whose connections open their sockets through the guard."""
-
-    def open_socket(self: HTTPConnection) -> socket.socket:
-        timeout_s = self.timeout if isinstance(self.timeout, int | float) else None
-        return guard.connect(self.host, self.port, timeout_s or 10)
-
-    guarded = type(f"Guarded{connection.__name__}", (connection,), {"_new_conn": open_socket})
-    return type(f"Guarded{pool.__name__}", (pool,), {"ConnectionCls": guarded})
+def _host_of(request: requests.PreparedRequest) -> str:
+    return urlsplit(request.url or "").hostname or "the receiver"
 
 
-@contextmanager
-def _cut_off(opened: socket.socket, after_s: float, cut: threading.Event) -> Iterator[None]:
-    """End the connection in time however slowly bytes drip (a socket's own limit restarts)."""
-
-    def end() -> None:
-        cut.set()
-        with suppress(OSError):  # already closed by its owner
-            socket.socket.shutdown(opened, socket.SHUT_RDWR)
-
-    timer = threading.Timer(after_s, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _lost(host: str, error: Exception, limits: Limits, cut: threading.Event) -> StepError:
-    if cut.is_set() or isinstance(
-        error, requests.Timeout | TimeoutError | urllib3.exceptions.ReadTimeoutError
-    ):
-        reason, what = Reason.TIMEOUT, f"gave no whole answer within {limits.timeout_s:g} s"
+def _lost(host: str, error: Exception, running: _Exchange) -> StepError:
+    slow = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError)
+    if not running.begun:
+        return StepError(Reason.UNREACHABLE, f"cannot connect to {host}", transient=True)
+    if running.was_cut or slow:
+        reason, what = Reason.TIMEOUT, f"gave no whole answer within {running.timeout_s:g} s"
     else:
         reason, what = Reason.UNREACHABLE, "closed the connection before it had answered"
     message = f"{host} {what}; whether the request took effect is unknown"

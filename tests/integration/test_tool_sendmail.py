@@ -127,15 +127,17 @@ def test_encrypted_and_logged_in(certificates, tls):
 
 
 def test_a_wrong_password_is_a_failed_login(certificates):
-    with MailServer(
-        tls="starttls", certificates=certificates, login=("robot", "pass-4711")
-    ) as server:
-        with pytest.raises(StepError) as caught:
-            send(
-                server,
-                {"to": "a@example.com", "subject": "s", "body": "b"},
-                settings={"SMTP_USER": "robot", "SMTP_PASSWORD": "wrong-0815"},
-            )
+    with (
+        MailServer(
+            tls="starttls", certificates=certificates, login=("robot", "pass-4711")
+        ) as server,
+        pytest.raises(StepError) as caught,
+    ):
+        send(
+            server,
+            {"to": "a@example.com", "subject": "s", "body": "b"},
+            settings={"SMTP_USER": "robot", "SMTP_PASSWORD": "wrong-0815"},
+        )
     assert caught.value.reason is Reason.AUTH_FAILED
     assert "535" in caught.value.message
     assert "wrong-0815" not in caught.value.message
@@ -144,44 +146,46 @@ def test_a_wrong_password_is_a_failed_login(certificates):
 
 
 def test_a_server_without_starttls_is_sent_nothing(certificates):
-    with MailServer() as server:
-        with pytest.raises(StepError, match="STARTTLS") as caught:
-            send(
-                server,
-                {"to": "a@example.com", "subject": "s", "body": "b"},
-                settings={"SMTP_USE_TLS": "true"},
-            )
+    with MailServer() as server, pytest.raises(StepError, match="STARTTLS") as caught:
+        send(
+            server,
+            {"to": "a@example.com", "subject": "s", "body": "b"},
+            settings={"SMTP_USE_TLS": "true"},
+        )
     assert caught.value.reason is Reason.REFUSED_BY_DEVICE
     assert server.mails == []
 
 
 def test_a_certificate_for_another_name_is_refused(tmp_path):
     other = make_certificates(tmp_path, "mail.other.example")
-    with MailServer(tls="starttls", certificates=other) as server:
-        with pytest.raises(StepError, match="certificate .* is not valid") as caught:
-            send(server, {"to": "a@example.com", "subject": "s", "body": "b"})
+    with (
+        MailServer(tls="starttls", certificates=other) as server,
+        pytest.raises(StepError, match=r"certificate .* is not valid") as caught,
+    ):
+        send(server, {"to": "a@example.com", "subject": "s", "body": "b"})
     assert caught.value.reason is Reason.UNREACHABLE
     assert not caught.value.transient
 
 
 def test_implicit_tls_to_a_plain_port_names_the_setting():
-    with MailServer() as server:
-        with pytest.raises(StepError, match="SMTP_USE_TLS=implicit"):
-            send(
-                server,
-                {"to": "a@example.com", "subject": "s", "body": "b"},
-                settings={"SMTP_USE_TLS": "implicit"},
-            )
+    with MailServer() as server, pytest.raises(StepError, match="SMTP_USE_TLS=implicit"):
+        send(
+            server,
+            {"to": "a@example.com", "subject": "s", "body": "b"},
+            settings={"SMTP_USE_TLS": "implicit"},
+        )
 
 
 def test_a_login_never_travels_in_the_clear():
-    with MailServer(login=("robot", "pass-4711")) as server:
-        with pytest.raises(StepError, match="unencrypted"):
-            send(
-                server,
-                {"to": "a@example.com", "subject": "s", "body": "b"},
-                settings={"SMTP_USER": "robot", "SMTP_PASSWORD": "pass-4711"},
-            )
+    with (
+        MailServer(login=("robot", "pass-4711")) as server,
+        pytest.raises(StepError, match="unencrypted"),
+    ):
+        send(
+            server,
+            {"to": "a@example.com", "subject": "s", "body": "b"},
+            settings={"SMTP_USER": "robot", "SMTP_PASSWORD": "pass-4711"},
+        )
 
 
 def test_each_recipient_has_an_outcome_of_its_own():
@@ -253,9 +257,8 @@ def test_content_that_the_server_refuses_is_refused_for_everyone():
 
 
 def test_a_message_larger_than_the_server_takes_is_not_offered():
-    with MailServer(max_bytes=1000) as server:
-        with pytest.raises(StepError, match="takes 1000"):
-            send(server, {"to": "a@example.com", "subject": "s", "body": "b" * 2000})
+    with MailServer(max_bytes=1000) as server, pytest.raises(StepError, match="takes 1000"):
+        send(server, {"to": "a@example.com", "subject": "s", "body": "b" * 2000})
     assert server.mails == []
 
 
@@ -268,9 +271,11 @@ def test_lost_after_the_final_dot_it_is_sent_again_under_the_same_id():
 
 
 def test_never_confirmed_the_outcome_is_unknown():
-    with MailServer(drops=9) as server:
-        with pytest.raises(StepError, match="did not confirm") as caught:
-            send(server, {"to": "a@example.com", "subject": "s", "body": "b"})
+    with (
+        MailServer(drops=9) as server,
+        pytest.raises(StepError, match="did not confirm") as caught,
+    ):
+        send(server, {"to": "a@example.com", "subject": "s", "body": "b"})
     assert caught.value.sent
     assert caught.value.transient
     assert len(server.mails) == 3

@@ -136,7 +136,7 @@ def test_a_lost_answer_leaves_the_outcome_unknown_and_is_not_sent_again(hooks):
 
 def test_no_answer_in_time_leaves_the_outcome_unknown(hooks, monkeypatch):
     monkeypatch.setattr(delivery, "ANSWER_TIMEOUT_S", 0.2)
-    with pytest.raises(StepError, match="no whole answer within 0.2 s") as caught:
+    with pytest.raises(StepError, match=r"no whole answer within 0.2 s") as caught:
         send(hooks, {"message": "m"}, "slow")
     assert (caught.value.reason, caught.value.sent) == (Reason.TIMEOUT, True)
     assert len(hooks.received) == 1

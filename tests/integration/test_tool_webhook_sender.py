@@ -101,9 +101,11 @@ def test_a_lost_answer_is_tried_again_with_the_same_key():
 
 def test_never_answered_the_outcome_is_unknown(monkeypatch):
     monkeypatch.setattr(delivery, "ANSWER_TIMEOUT_S", 0.1)
-    with Receiver(lambda _request: Reply(never=True)) as hook:
-        with pytest.raises(StepError) as caught:
-            send(hook, {"json": {"n": 1}})
+    with (
+        Receiver(lambda _request: Reply(never=True)) as hook,
+        pytest.raises(StepError) as caught,
+    ):
+        send(hook, {"json": {"n": 1}})
     assert (caught.value.reason, caught.value.sent) == (Reason.TIMEOUT, True)
     assert "/hook" not in caught.value.message
     assert len(hook.received) == 4
@@ -112,9 +114,11 @@ def test_never_answered_the_outcome_is_unknown(monkeypatch):
 def test_an_answer_that_drips_is_cut_off_in_time(monkeypatch):
     monkeypatch.setattr(delivery, "ANSWER_TIMEOUT_S", 0.3)
     monkeypatch.setattr(delivery, "TRIES", 1)
-    with Receiver(lambda _request: Reply(drip=True)) as hook:
-        with pytest.raises(StepError, match="no whole answer within 0.3 s"):
-            send(hook, {"json": {"n": 1}})
+    with (
+        Receiver(lambda _request: Reply(drip=True)) as hook,
+        pytest.raises(StepError, match=r"no whole answer within 0.3 s"),
+    ):
+        send(hook, {"json": {"n": 1}})
 
 
 def test_a_refusal_is_kept_and_not_tried_again():
@@ -199,17 +203,18 @@ def test_a_login_and_a_secret_url_travel_by_tls_only(tmp_path):
 
 def test_a_certificate_that_nobody_trusts_is_refused(tmp_path):
     certificates = make_certificates(tmp_path)
-    with Receiver(tls=certificates.server_context()) as hook:
-        with pytest.raises(StepError, match="certificate of 127.0.0.1 is not valid") as caught:
-            send(hook, {"json": {}})
+    with (
+        Receiver(tls=certificates.server_context()) as hook,
+        pytest.raises(StepError, match=r"certificate of 127.0.0.1 is not valid") as caught,
+    ):
+        send(hook, {"json": {}})
     assert not caught.value.transient
     assert hook.received == []
 
 
 def test_a_private_address_is_refused():
-    with Receiver() as hook:
-        with pytest.raises(StepError, match="OPSFARM_ALLOW_PRIVATE") as caught:
-            send(hook, {"json": {}}, settings={"allow_private": "10.0.0.0/8"})
+    with Receiver() as hook, pytest.raises(StepError, match="OPSFARM_ALLOW_PRIVATE") as caught:
+        send(hook, {"json": {}}, settings={"allow_private": "10.0.0.0/8"})
     assert caught.value.reason is Reason.REFUSED_BY_POLICY
     assert hook.received == []
 
@@ -236,8 +241,7 @@ def test_cancel_ends_the_wait_at_once(monkeypatch):
 
 
 def test_no_time_left_sends_nothing():
-    with Receiver() as hook:
-        with pytest.raises(StepError, match="no time was left") as caught:
-            send(hook, {"json": {}}, timeout_s=0)
+    with Receiver() as hook, pytest.raises(StepError, match="no time was left") as caught:
+        send(hook, {"json": {}}, timeout_s=0)
     assert (caught.value.reason, caught.value.sent) == (Reason.TIMEOUT, False)
     assert hook.received == []

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 
@@ -52,22 +53,21 @@ class Receiver(AbstractContextManager["Receiver"]):
         self.received: list[Received] = []
         self.connections = 0
         self._script = script
-        self._ended = threading.Event()
+        self.ended = threading.Event()
         self._open: list[socket.socket] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = False
+        self._server = _Server(self)
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_port
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
 
-    def __enter__(self) -> "Receiver":
+    def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self._ended.set()
+        self.ended.set()
         self._server.shutdown()
         for connection in self._open:
             with suppress(OSError):
@@ -75,56 +75,65 @@ class Receiver(AbstractContextManager["Receiver"]):
         self._server.server_close()
         self._thread.join()
 
-    def _handler(receiver) -> type[BaseHTTPRequestHandler]:  # noqa: N805  # the handler has a self too
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+    def take(self, request: Received) -> Reply:
+        self.received.append(request)
+        return self._script(request)
 
-            def setup(self):
-                super().setup()
-                receiver.connections += 1
-                receiver._open.append(self.connection)
+    def took_connection(self, connection: socket.socket) -> None:
+        self.connections += 1
+        self._open.append(connection)
 
-            def handle_method(self):
-                length = int(self.headers.get("Content-Length", 0))
-                request = Received(
-                    self.command,
-                    self.path,
-                    {name.lower(): value for name, value in self.headers.items()},
-                    self.rfile.read(length),
-                    len(receiver.received) + 1,
-                )
-                receiver.received.append(request)
-                self.answer(receiver._script(request))
 
-            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_method  # noqa: N815  # http.server's names
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False  # server_close() waits for them
 
-            def answer(self, reply: Reply):
-                self.close_connection = reply.reset or reply.never or reply.drip
-                if reply.reset:  # linger 0: close sends RST
-                    linger = struct.pack("ii", 1, 0)
-                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                elif reply.never:
-                    receiver._ended.wait()
-                elif reply.drip:
-                    self.drip()
-                else:
-                    self.send_response(reply.status)
-                    for name, value in reply.headers.items():
-                        self.send_header(name, value)
-                    self.send_header("Content-Length", str(len(reply.body)))
-                    self.end_headers()
-                    self.wfile.write(reply.body)
+    def __init__(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+        super().__init__(("127.0.0.1", 0), _Handler)
 
-            def drip(self):
-                with suppress(OSError):
-                    self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-                    while not receiver._ended.wait(0.05):
-                        self.wfile.write(b"a")
 
-            def log_message(self, *_args):
-                pass
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
 
-        return Handler
+    def setup(self):
+        super().setup()
+        self.receiver = self.server.receiver
+        self.receiver.took_connection(self.connection)
+
+    def handle_method(self):
+        length = int(self.headers.get("Content-Length", 0))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        number = len(self.receiver.received) + 1
+        body = self.rfile.read(length)
+        self.answer(self.receiver.take(Received(self.command, self.path, headers, body, number)))
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_method  # noqa: N815  # http.server's names
+
+    def answer(self, reply: Reply):
+        self.close_connection = reply.reset or reply.never or reply.drip
+        if reply.reset:  # linger 0: close sends RST
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        elif reply.never:
+            self.receiver.ended.wait()
+        elif reply.drip:
+            self.drip()
+        else:
+            self.send_response(reply.status)
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(reply.body)))
+            self.end_headers()
+            self.wfile.write(reply.body)
+
+    def drip(self):
+        with suppress(OSError):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not self.receiver.ended.wait(0.05):
+                self.wfile.write(b"a")
+
+    def log_message(self, *_args):
+        pass
 
 
 def slack(request: Received) -> Reply:

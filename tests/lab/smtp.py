@@ -7,6 +7,7 @@ import asyncio
 import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Self
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
@@ -43,7 +44,7 @@ class MailServer(AbstractContextManager["MailServer"]):
     connections: int = 0
     port: int = 0
 
-    def __enter__(self) -> "MailServer":
+    def __enter__(self) -> Self:
         self._told_to_wait: set[str] = set()
         context = self.certificates.server_context() if self.certificates else None
         self.port = find_free_port()
@@ -120,7 +121,7 @@ class _Controller(Controller):
             for transport in (conversation.transport, conversation._original_transport):
                 if transport is not None:
                     transport.abort()
-        while any(conversation.transport for conversation in self._conversations):
+        while any(talk.transport for talk in self._conversations):  # noqa: ASYNC110  # aiosmtpd sets no event
             await asyncio.sleep(0)
         await asyncio.sleep(0)  # their sockets are closed one turn of the loop later
 

@@ -30,7 +30,7 @@ BODY_BYTES = 64 * 1024
 #: The receiver says that it did not act and that trying again may help.
 FAILS_FOR_NOW = frozenset({429, 500, 502, 503, 504})
 
-KEPT: Kept[HttpTransport] = Kept(idle_s=60)
+KEPT: Kept[HttpTransport] = Kept(idle_s=20)
 
 guard_for = lru_cache(maxsize=8)(AddressGuard.from_text)
 
