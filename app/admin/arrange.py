@@ -10,7 +10,6 @@ from app.admin.servers import find_free_port, postgres_url, redis_url
 from app.admin.state import FarmFile, StateFolder, read_farm, write_private
 from app.config import Settings
 
-FLOWER_PORT = 5555
 #: Beside the usual ones, so that a system's own servers keep theirs.
 POSTGRES_PORT = 5433
 REDIS_PORT = 6390
@@ -33,7 +32,7 @@ def arrange(folder: StateFolder, settings: Settings) -> Arrangement:
     ports = choose_ports(
         {
             "api": settings.api_port,
-            "flower": FLOWER_PORT,
+            "flower": settings.flower_port,
             "postgres": POSTGRES_PORT,
             "redis": REDIS_PORT,
         },
