@@ -96,3 +96,12 @@ def require_program():
         return path
 
     return find
+
+
+@pytest.fixture
+def require_root():
+    """What follows needs root: skips on a laptop, fails in CI."""
+    if os.geteuid() != 0 and os.environ.get("CI"):
+        pytest.fail("CI must run as root")
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
