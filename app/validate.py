@@ -33,6 +33,7 @@ __all__ = [
     "check_due",
     "digest_of",
     "find_operation",
+    "name_references",
     "validate",
 ]
 
@@ -124,6 +125,12 @@ def check_due(  # noqa: PLR0913  # each part of the decision has another owner
     if not verdict.allowed:
         return DueFailure(Reason.REFUSED_BY_POLICY, f"{verdict.fault}; {verdict.hint}")
     return replace(checked, secrets=find_secrets(step.parameters))
+
+
+def name_references(template: Mapping[str, Any]) -> list[str]:
+    """The ids of the earlier steps that a dynamic step's template names."""
+    step = _read_step(template)
+    return sorted(collect_references(step, step.targets))
 
 
 def digest_of(plan: Plan) -> str:

@@ -80,6 +80,10 @@ class ArtifactStore:
         path = self._cache / row.id.hex
         return path if _holds(path, row) else self._download(row, path)
 
+    def name_of(self, tenant: str, artifact_id: str) -> str:
+        """The name that an artifact was given: for people, never a path. Raises NotFound."""
+        return self._find(tenant, artifact_id).name
+
     def remove_expired(self) -> int:
         """Remove what outlived its retention, bytes first; how many."""
         removed = 0

@@ -1,0 +1,100 @@
+"""The built parts of one process: the one place where they are wired together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from celery import Celery
+from sqlalchemy import Engine
+
+from app.celery_app import make_celery
+from app.config import Settings
+from app.publish import Publisher
+from app.safety import read_policy
+from app.selector import Selection, Selector
+from app.store.artifacts import ArtifactStore
+from app.store.credentials import Vault
+from app.store.db import make_engine
+from app.store.inventory import Inventory
+from app.store.keyring import Keyring
+from app.store.ledger import Ledger
+from app.store.principals import Principals
+from app.store.records import Records
+from app.store.roster import Roster
+from app.store.schedules import Schedules
+from app.surroundings import Rules
+from app.worker_offer import WorkerOffer
+from tool_catalog.loader import Catalog, load_catalog
+
+#: A capability counts as offered this long after a worker last advertised it.
+OFFER_AGE_S = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What front doors, dispatcher, beat and workers are made of."""
+
+    settings: Settings
+    engine: Engine
+    celery: Celery
+    catalog: Catalog
+    rules: Rules
+    ledger: Ledger
+    records: Records
+    publisher: Publisher
+    inventory: Inventory
+    vault: Vault
+    artifacts: ArtifactStore
+    principals: Principals
+    roster: Roster
+    schedules: Schedules
+
+
+@dataclass(frozen=True, slots=True)
+class FarmView:
+    """The surroundings of a plan's check, for one tenant of this farm."""
+
+    parts: Parts
+    tenant: str
+
+    def select(self, selector: Selector) -> Selection:
+        """The assets that a selector means now."""
+        return self.parts.inventory.select(self.tenant, selector)
+
+    def offers(self) -> Sequence[WorkerOffer]:
+        """What workers advertised in the last 24 h."""
+        return self.parts.roster.offers(OFFER_AGE_S)
+
+    def secret_names(self) -> set[str]:
+        """The names of this tenant's secrets."""
+        return self.parts.vault.names(self.tenant)
+
+
+def build_parts(settings: Settings, celery: Celery | None = None, *, pool_size: int = 8) -> Parts:
+    """Build everything once for this process; connects to nothing yet.
+
+    Raises ConfigError naming a setting that cannot work, CatalogError a bad tool file.
+    """
+    engine = make_engine(settings.database_url, pool_size=pool_size)
+    celery = celery or make_celery(settings)
+    keyring = Keyring.from_settings(settings)
+    ledger = Ledger(engine)
+    return Parts(
+        settings=settings,
+        engine=engine,
+        celery=celery,
+        catalog=load_catalog(settings.tool_path, settings.fallback_domain),
+        rules=Rules(read_policy(settings.policy_file), settings.routing, settings.queue_timeout_s),
+        ledger=ledger,
+        records=Records(engine),
+        publisher=Publisher(celery, ledger, settings.window),
+        inventory=Inventory(engine),
+        vault=Vault(engine, keyring),
+        artifacts=ArtifactStore(engine, _artifact_url(settings), settings.artifact_retention_days),
+        principals=Principals(engine, keyring),
+        roster=Roster(engine),
+        schedules=Schedules(engine),
+    )
+
+
+def _artifact_url(settings: Settings) -> str:
+    return settings.artifact_url or str((settings.state_dir / "artifacts").resolve())

@@ -1,0 +1,329 @@
+"""The ledger's commands: each is one SQL function, one round trip, one commit.
+
+The functions and what each guards are in `migrations/sql/0002_ledger.sql`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine
+
+from app.plan import CheckedPlan, CheckedRow, CheckedStep
+from app.principal import Principal
+from app.step import Step, StepResult, Target
+from app.store.db import guard_unavailable
+from tool_catalog.model import Effect, Repeat
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One row as the broker sees it; what Flower shows of it is in tool, operation, position."""
+
+    step_id: int
+    attempt: int
+    queue: str
+    tool: str
+    operation: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """Rows that the caller must publish now; the ledger holds them as sent already."""
+
+    run: tuple[Link, ...] = ()
+    #: Publish `run` as one chain; otherwise each row by itself.
+    chain: bool = False
+    #: Celery publishes the next link of the chain by itself.
+    link: bool = False
+    plan_name: str = ""
+    targets: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The answer of `open_execution`; `created` is False for a repeated idempotency key."""
+
+    execution_id: UUID
+    state: str
+    created: bool
+    same_plan: bool
+    sending: Sending
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer of `finish_step`; not accepted means that the step was not ours any more."""
+
+    accepted: bool
+    sending: Sending
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What `open_execution` needs beside the plan."""
+
+    execution_id: UUID
+    principal: Principal
+    source: str
+    key: str | None = None
+
+
+class Ledger:
+    """Postgres as the only truth; every method raises `Unavailable` when it cannot be reached."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def open_execution(self, plan: CheckedPlan, asked: Submission, send: int) -> Opened:
+        """Write an execution with all its steps; mark up to `send` rows (or one run) as sent."""
+        answer = self._call(
+            "open_execution",
+            json.dumps(_execution_json(plan, asked)),
+            json.dumps([row for step in plan.steps for row in _rows_json(step)]),
+            send,
+        )
+        return Opened(
+            execution_id=UUID(answer["execution_id"]),
+            state=answer["state"],
+            created=answer["created"],
+            same_plan=answer.get("same", True),
+            sending=read_sending(answer),
+        )
+
+    def claim_step(
+        self, step_id: int, attempt: int, token: UUID, worker: str, queues: Sequence[str]
+    ) -> Step | Sending | None:
+        """The step when it is ours now; None when it is not.
+
+        A `Sending` means that the row was settled instead (its principal may no longer run
+        plans) and that these rows follow.
+        """
+        answer = self._call("claim_step", step_id, attempt, token, worker, list(queues))
+        if answer is None:
+            return None
+        if "settled" in answer:
+            return read_sending(answer["settled"])
+        return _read_step(answer, token)
+
+    def heartbeat(self, worker: str, tokens: Sequence[UUID]) -> tuple[set[UUID], set[UUID]]:
+        """Tell that these steps are alive. Gives the tokens still ours, and those to stop."""
+        answer = self._call("heartbeat", worker, list(tokens))
+        return {UUID(t) for t in answer["mine"]}, {UUID(t) for t in answer["stop"]}
+
+    def arm_step(self, step: Step) -> bool:
+        """Say that the effect is about to happen. False: do not act."""
+        return bool(self._call("arm_step", step.id, step.token))
+
+    def finish_step(
+        self,
+        step: Step,
+        result: StepResult,
+        *,
+        link: int | None,
+        send: int,
+        connection: Connection | None = None,
+    ) -> Finished:
+        """Bring a step to its end; on `connection` inside the caller's own transaction."""
+        arguments = (
+            step.id,
+            step.token,
+            result.state.value,
+            result.reason.value if result.reason else None,
+            json.dumps(result_json(result)),
+            link,
+            send,
+        )
+        if connection is None:
+            answer = self._call("finish_step", *arguments)
+        else:
+            answer = call(connection, "finish_step", *arguments)
+        return _read_finished(answer)
+
+    def retry_step(self, step: Step, result: StepResult) -> bool:
+        """Put a failed step back, later. False: no retry is left or allowed."""
+        reason = result.reason.value if result.reason else None
+        return bool(
+            self._call("retry_step", step.id, step.token, reason, json.dumps(result_json(result)))
+        )
+
+    def interrupt_step(self, step: Step, result: StepResult) -> bool:
+        """Record an unknown outcome that a person must resolve."""
+        reason = result.reason.value if result.reason else None
+        return bool(
+            self._call(
+                "interrupt_step", step.id, step.token, reason, json.dumps(result_json(result))
+            )
+        )
+
+    def release_step(self, step: Step) -> bool:
+        """Give back a running step that has not armed."""
+        return bool(self._call("release_step", step.id, step.token))
+
+    def unsend_steps(self, step_ids: Sequence[int]) -> int:
+        """Rows whose message was not delivered: the dispatcher will publish them."""
+        return int(self._call("unsend_steps", list(step_ids)))
+
+    def cancel_execution(
+        self, execution_id: UUID, actor: str, reason: str, send: int
+    ) -> tuple[Mapping[str, Any], Sending]:
+        """Ask an execution to stop: ({accepted, state, asked}, rows of `finally` to publish)."""
+        answer = self._call("cancel_execution", execution_id, actor, reason, send)
+        return answer, read_sending(answer)
+
+    def _call(self, function: str, *arguments: Any) -> Any:  # noqa: ANN401  # JSON
+        with guard_unavailable(), self._engine.connect() as connection:
+            return call(connection, function, *arguments)
+
+
+def call(connection: Connection, function: str, *arguments: Any) -> Any:  # noqa: ANN401  # JSON
+    """Call one SQL function by position and give its single value."""
+    marks = ", ".join(_mark(argument) for argument in arguments)
+    return connection.exec_driver_sql(f"select {function}({marks})", arguments).scalar()
+
+
+def _mark(argument: object) -> str:
+    """A placeholder with the type that psycopg2 would leave unknown."""
+    if isinstance(argument, UUID):
+        return "%s::uuid"
+    if isinstance(argument, list):
+        return "%s::uuid[]" if argument and isinstance(argument[0], UUID) else "%s"
+    return "%s"
+
+
+def result_json(result: StepResult) -> dict[str, Any]:
+    """A step's result as it is kept."""
+    return {
+        "summary": result.summary,
+        "output": result.output,
+        "exit_code": result.exit_code,
+        "changed": result.changed,
+        "stdout_tail": result.stdout_tail,
+        "stderr_tail": result.stderr_tail,
+        "artifacts": [_artifact_json(artifact) for artifact in result.artifacts],
+        "duration_s": round(result.duration_s, 3),
+        "stopped": result.stopped,
+    }
+
+
+def _artifact_json(artifact: Any) -> dict[str, Any]:  # noqa: ANN401  # app.step.Artifact
+    return {name: getattr(artifact, name) for name in artifact.__slots__}
+
+
+def _execution_json(plan: CheckedPlan, asked: Submission) -> dict[str, Any]:
+    return {
+        "id": str(asked.execution_id),
+        "tenant": asked.principal.tenant,
+        "name": plan.name,
+        "principal_id": asked.principal.id,
+        "principal": asked.principal.name,
+        "idempotency_key": asked.key,
+        "plan_digest": plan.digest,
+        "plan": plan.document,
+        "source": asked.source,
+        "warnings": list(plan.warnings),
+        "stages": plan.stages,
+        "finally_stage": plan.finally_stage,
+    }
+
+
+def _rows_json(step: CheckedStep) -> list[dict[str, Any]]:
+    shared = {
+        "position": step.position,
+        "key": step.key,
+        "stage": step.stage,
+        "tool": step.tool,
+        "operation": step.operation,
+        "domain": step.domain,
+        "repeat": step.repeat.value,
+        # May ride in a chain: what it does is known, and one row completes its stage.
+        "linkable": not step.dynamic and not step.waits and len(step.rows) == 1,
+        "dynamic": step.dynamic,
+        "template": step.template,
+        "on_failure": step.on_failure,
+        "timeout_s": step.timeout_s,
+        "queue_timeout_s": step.queue_timeout_s,
+        "max_retries": step.max_retries,
+        "backoff_s": step.backoff_s,
+    }
+    return [
+        shared | {"target_index": index} | row_json(step, row)
+        for index, row in enumerate(step.rows)
+    ]
+
+
+def row_json(step: CheckedStep, row: CheckedRow) -> dict[str, Any]:
+    """What differs between the rows of a step, or is known only once it was rendered."""
+    return {
+        "parameters": row.parameters,
+        "target": target_json(row.target),
+        "asset_id": row.target.asset_id if row.target else None,
+        "secrets": list(step.secrets),
+        "mutex": row.mutex,
+        "queue": step.queue,
+        "effect": step.effect.value,
+        "needs": step.needs,
+    }
+
+
+def target_json(target: Target | None) -> dict[str, Any] | None:
+    """A target as it is kept with its row."""
+    if target is None:
+        return None
+    return {
+        "name": target.name,
+        "asset_id": target.asset_id,
+        "address": target.address,
+        "connection": target.connection,
+        "port": target.port,
+        "os": target.os,
+        "options": dict(target.options),
+    }
+
+
+def _read_step(answer: Mapping[str, Any], token: UUID) -> Step:
+    target = answer["target"]
+    return Step(
+        id=answer["id"],
+        execution_id=UUID(answer["execution_id"]),
+        tenant=answer["tenant"],
+        plan_name=answer["plan_name"],
+        position=answer["position"],
+        key=answer["key"],
+        tool=answer["tool"],
+        operation=answer["operation"],
+        effect=Effect(answer["effect"]),
+        repeat=Repeat(answer["repeat"]),
+        parameters=answer["parameters"],
+        target=Target(**target) if target else None,
+        attempt=answer["attempt"],
+        token=token,
+        timeout_s=answer["timeout_s"],
+        retries_left=answer["retries_left"],
+        backoff_s=answer["backoff_s"],
+        secrets=tuple(answer["secrets"]),
+        principal=answer["principal"],
+    )
+
+
+def _read_finished(answer: Mapping[str, Any]) -> Finished:
+    return Finished(
+        accepted=answer["accepted"],
+        sending=read_sending(answer),
+        state=answer.get("execution_state") or answer.get("state") or "",
+    )
+
+
+def read_sending(answer: Mapping[str, Any]) -> Sending:
+    """The rows to publish, from the JSON of any ledger function."""
+    return Sending(
+        run=tuple(Link(*link) for link in answer.get("run") or ()),
+        chain=answer.get("chain", False),
+        link=answer.get("link", False),
+        plan_name=answer.get("name") or "",
+        targets=answer.get("targets") or 1,
+    )

@@ -1,0 +1,172 @@
+"""What the dispatcher reads and does: due steps, unsent rows, dead leases, old records."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine, text
+
+from app.principal import Principal, Role
+from app.store.db import guard_unavailable
+from app.store.ledger import Link, Sending, call, read_sending
+
+DUE_LIMIT = 50
+RETENTION_BATCH = 200
+
+_DUE = """
+    select s.id, s.execution_id, s.tenant, s.position, s.stage, s.template, e.name, e.state,
+           e.finally_stage, e.failed, e.cancelled, e.cancel_below,
+           p.id as principal_id, p.name as principal, p.role
+    from steps s
+    join executions e on e.id = s.execution_id
+    join principals p on p.id = s.principal_id
+    where s.state = 'due' order by s.id limit :limit
+"""
+_BEFORE = """
+    select id, position, key, stage, target_index, tool, operation, effect, state, attempt, queue,
+           worker, blocked_by, reason, result, target
+    from steps where execution_id = :execution and stage < :stage and key = any (:keys)
+    order by stage, target_index, id
+"""
+_OLD = """
+    delete from executions where id in (
+        select id from executions
+        where finished_at < now() - make_interval(days => :days) limit :limit)
+"""
+_OLD_CHUNKS = "delete from output_chunks where at < now() - make_interval(days => :days)"
+_OLD_EVENTS = """
+    delete from events where id in (
+        select id from events where at < now() - make_interval(days => :days) limit :limit)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DueStep:
+    """A dynamic step whose turn has come."""
+
+    step_id: int
+    execution_id: UUID
+    stage: int
+    section: str
+    template: Mapping[str, Any]
+    plan_name: str
+    #: What `{{ execution.state }}` says: how the main part stands now.
+    execution_state: str
+    principal: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A running row, as the sweeper sees it."""
+
+    step_id: int
+    token: UUID
+    heartbeats: int
+
+
+class Outbox:
+    """Raises `Unavailable` when the ledger cannot be reached."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def due_steps(self) -> list[DueStep]:
+        """Dynamic steps to render now, oldest first."""
+        return [_read_due(row) for row in self._read(_DUE, limit=DUE_LIMIT)]
+
+    def rows_before(self, due: DueStep, keys: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows of earlier steps that a template names."""
+        rows = self._read(_BEFORE, execution=due.execution_id, stage=due.stage, keys=list(keys))
+        return [dict(row) for row in rows]
+
+    def expand_step(self, step_id: int, rows: Sequence[Mapping[str, Any]], send: int) -> Sending:
+        """Give a rendered step its rows; gives those to publish."""
+        return read_sending(self._call("expand_step", step_id, json.dumps(rows), send))
+
+    def settle_due(self, step_id: int, state: str, reason: str | None, summary: str) -> Sending:
+        """End a due step without running it: skipped or failed."""
+        result = json.dumps({"summary": summary})
+        answer = self._call("settle", step_id, None, ["due"], state, reason, result, None, 64)
+        return read_sending(answer)
+
+    def queues(self) -> list[str]:
+        """Queues that have rows waiting."""
+        rows = self._read("select distinct queue from steps where state = 'queued'")
+        return [row["queue"] for row in rows]
+
+    def count_sent(self, queue: str) -> int:
+        """Rows that were published to a queue and not claimed yet."""
+        rows = self._read(
+            "select count(*) as n from steps"
+            " where state = 'queued' and queue = :queue and sent_at is not null",
+            queue=queue,
+        )
+        return int(rows[0]["n"])
+
+    def live_slots(self, queue: str, within_s: float) -> int:
+        """How many steps the live workers of a queue can run at once."""
+        rows = self._read(
+            "select coalesce(sum(slots), 0) as n from workers where :queue = any (queues)"
+            " and stopped_at is null and seen_at > now() - make_interval(secs => :within)",
+            queue=queue,
+            within=within_s,
+        )
+        return int(rows[0]["n"])
+
+    def take_unsent(self, queue: str, limit: int, resend_s: float | None) -> list[Sending]:
+        """Mark rows as sent and give them; `resend_s` None takes only those never sent."""
+        rows = self._call("take_unsent", queue, limit, resend_s)
+        return [Sending(run=(Link(*row[:6]),), plan_name=row[6]) for row in rows]
+
+    def leases(self) -> list[Lease]:
+        """Every running row."""
+        rows = self._read("select id, token, heartbeats from steps where state = 'running'")
+        return [Lease(row["id"], row["token"], row["heartbeats"]) for row in rows]
+
+    def reap_step(self, lease: Lease, starts: int, backoff_s: float) -> tuple[str | None, Sending]:
+        """End a dead lease: the state it went to (None: it was alive after all), what follows."""
+        answer = self._call(
+            "reap_step", lease.step_id, lease.token, lease.heartbeats, starts, backoff_s
+        )
+        return answer.get("to"), read_sending(answer)
+
+    def expire_queued(self) -> int:
+        """Fail rows that waited too long for a worker; how many."""
+        return int(self._call("expire_queued", 100))
+
+    def remove_old(self, days: int) -> int:
+        """Remove executions past their retention with their events and output; how many."""
+        with guard_unavailable(), self._engine.connect() as connection:
+            connection.execute(text(_OLD_CHUNKS), {"days": min(days, 7)})
+            connection.execute(text(_OLD_EVENTS), {"days": days, "limit": RETENTION_BATCH * 50})
+            gone = connection.execute(text(_OLD), {"days": days, "limit": RETENTION_BATCH})
+        return int(gone.rowcount)
+
+    def _read(self, query: str, **values: Any) -> Sequence[Any]:  # noqa: ANN401  # bound values
+        with guard_unavailable(), self._engine.connect() as connection:
+            return connection.execute(text(query), values).mappings().all()
+
+    def _call(self, function: str, *arguments: Any) -> Any:  # noqa: ANN401  # JSON
+        with guard_unavailable(), self._engine.connect() as connection:
+            return call(connection, function, *arguments)
+
+
+def _read_due(row: Any) -> DueStep:  # noqa: ANN401  # a row of _DUE
+    in_main = row["stage"] < row["finally_stage"]
+    state = row["state"]
+    if not in_main:
+        state = "failed" if row["failed"] else "cancelled" if row["cancelled"] else "succeeded"
+    return DueStep(
+        step_id=row["id"],
+        execution_id=row["execution_id"],
+        stage=row["stage"],
+        section="main" if in_main else "finally",
+        template=row["template"],
+        plan_name=row["name"],
+        execution_state=state,
+        principal=Principal(
+            row["principal_id"], row["principal"], Role(row["role"]), row["tenant"]
+        ),
+    )

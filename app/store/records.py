@@ -1,0 +1,226 @@
+"""What the ledger tells: executions, their steps and their events, as JSON-ready data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine, RowMapping, text
+
+from app.errors import Conflict, NotFound
+from app.outcome import summarise
+from app.store.db import guard_unavailable
+
+MIN_PREFIX = 8
+EXECUTIONS_LIMIT = 500
+EVENTS_LIMIT = 1000
+
+_EXECUTION = """
+    select e.id, e.name, e.state, e.source, e.warnings, e.created_at, e.finished_at, e.plan_digest,
+           e.cancel_requested_at, e.cancelled_by, e.cancel_reason, e.finally_stage,
+           e.idempotency_key, p.name as principal
+    from executions e join principals p on p.id = e.principal_id
+"""
+_STEPS = """
+    select id, position, key, stage, target_index, tool, operation, effect, state, attempt, queue,
+           worker, blocked_by, reason, result, target, started_at, finished_at, sent_at, queued_at,
+           needs
+    from steps where execution_id = :execution order by stage, target_index, id
+"""
+# Only what is below every running transaction: a late commit with a lower id would be missed
+# for ever by a reader that goes by id alone.
+_EVENTS = """
+    select xid, id, at, tenant, execution_id, step_id, kind, actor, data from events
+    where (xid, id) > (:xid, :id)
+      and xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+      and (cast(:execution as uuid) is null or execution_id = :execution)
+    order by xid, id limit :limit
+"""
+_CHUNKS = """
+    select xid, id, at, tenant, execution_id, step_id, 'step.output' as kind, null as actor,
+           jsonb_build_object('lines', lines) as data
+    from output_chunks
+    where (xid, id) > (:xid, :id)
+      and xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+      and (cast(:execution as uuid) is null or execution_id = :execution)
+    order by xid, id limit :limit
+"""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cursor:
+    """How far a reader got: in the events, and in the live output. Its text is an SSE id."""
+
+    event: tuple[int, int] = (0, 0)
+    chunk: tuple[int, int] = (0, 0)
+
+    def __str__(self) -> str:
+        return ".".join(str(number) for number in (*self.event, *self.chunk))
+
+    @classmethod
+    def parse(cls, given: str) -> "Cursor":
+        """Read the text back; raises ValueError."""
+        numbers = [int(part) for part in given.split(".")]
+        if len(numbers) != 4 or min(numbers) < 0:  # noqa: PLR2004  # two pairs
+            raise ValueError(given)
+        return cls((numbers[0], numbers[1]), (numbers[2], numbers[3]))
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """One event and the cursor that stands behind it."""
+
+    cursor: Cursor
+    execution_id: UUID | None
+    tenant: str
+    #: {id, at, execution_id, step_id, kind, actor, data}.
+    body: dict[str, Any]
+
+
+class Records:
+    """Reads; every method raises `Unavailable` when the ledger cannot be reached."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def find_execution_id(self, tenant: str, given: str) -> UUID:
+        """The execution with this id, or the only one whose id begins so (8 characters)."""
+        bare = given.strip().lower().replace("-", "")
+        if len(bare) < MIN_PREFIX or len(bare) > 32 or set(bare) - set("0123456789abcdef"):  # noqa: PLR2004  # a UUID's digits
+            raise NotFound(
+                f"{given[:40]!r} is not an execution id",
+                hint="give the id, or its first 8 or more characters",
+            )
+        low, high = UUID(bare.ljust(32, "0")), UUID(bare.ljust(32, "f"))
+        rows = self._read(
+            "select id from executions"
+            " where tenant = :tenant and id between :low and :high limit 2",
+            tenant=tenant,
+            low=low,
+            high=high,
+        )
+        if not rows:
+            raise NotFound(f"no execution {given!r}", hint="see 'opsfarm executions list'")
+        if len(rows) > 1:
+            raise Conflict(f"several executions begin with {given!r}", hint="give more of the id")
+        return UUID(str(rows[0]["id"]))
+
+    def read_execution(self, tenant: str, execution_id: UUID) -> dict[str, Any]:
+        """One execution with its steps and results, in the shape that API and CLI show."""
+        found = self._read(
+            _EXECUTION + " where e.tenant = :tenant and e.id = :id", tenant=tenant, id=execution_id
+        )
+        if not found:
+            raise NotFound(f"no execution {execution_id}", hint="see 'opsfarm executions list'")
+        rows = self._read(_STEPS, execution=execution_id)
+        return show_execution(found[0], rows)
+
+    def list_executions(
+        self,
+        tenant: str,
+        *,
+        state: str | None = None,
+        limit: int = 50,
+        before: datetime | None = None,
+    ) -> list[dict[str, Any]]:
+        """Newest first, without steps. `before` is a `created_at` to go on from."""
+        clauses = ["e.tenant = :tenant"]
+        clauses += ["e.state = :state"] if state else []
+        clauses += ["e.created_at < :before"] if before else []
+        rows = self._read(
+            _EXECUTION
+            + f" where {' and '.join(clauses)} order by e.created_at desc, e.id desc limit :limit",
+            tenant=tenant,
+            state=state,
+            before=before,
+            limit=min(limit, EXECUTIONS_LIMIT),
+        )
+        return [_show_head(row) for row in rows]
+
+    def read_state(self, execution_id: UUID) -> str:
+        """The state alone: what a waiter asks."""
+        rows = self._read("select state from executions where id = :id", id=execution_id)
+        return str(rows[0]["state"]) if rows else ""
+
+    def read_events(
+        self, cursor: Cursor, execution_id: UUID | None = None, limit: int = EVENTS_LIMIT
+    ) -> tuple[list[EventView], Cursor]:
+        """Events and live output behind the cursor, in order, and the cursor to go on from."""
+        events = self._behind(_EVENTS, cursor.event, execution_id, limit)
+        chunks = self._behind(_CHUNKS, cursor.chunk, execution_id, limit)
+        views = []
+        for row in sorted([*events, *chunks], key=lambda row: (row["xid"], row["at"])):
+            place = (row["xid"], row["id"])
+            is_output = row["kind"] == "step.output"
+            cursor = Cursor(cursor.event, place) if is_output else Cursor(place, cursor.chunk)
+            views.append(_show_event(row, cursor))
+        return views, cursor
+
+    def newest_cursor(self) -> Cursor:
+        """Behind everything that can be read now: where a live watcher starts."""
+        rows = self._read("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1 as xid")
+        place = (int(rows[0]["xid"]), 2**62)
+        return Cursor(place, place)
+
+    def _behind(
+        self, query: str, place: tuple[int, int], execution_id: UUID | None, limit: int
+    ) -> Sequence[RowMapping]:
+        return self._read(query, xid=place[0], id=place[1], execution=execution_id, limit=limit)
+
+    def _read(self, query: str, **values: Any) -> Sequence[RowMapping]:  # noqa: ANN401  # bound values
+        with guard_unavailable(), self._engine.connect() as connection:
+            return connection.execute(text(query), values).mappings().all()
+
+
+def show_execution(head: RowMapping, rows: Sequence[RowMapping]) -> dict[str, Any]:
+    """The execution JSON: its head and one entry for each step of the plan."""
+    steps = []
+    for _, group in groupby(rows, key=lambda row: (row["stage"], row["position"])):
+        of_step = [dict(row) for row in group]
+        section = "finally" if of_step[0]["stage"] >= head["finally_stage"] else "main"
+        steps.append(summarise(of_step, section=section))
+    started = [row["started_at"] for row in rows if row["started_at"]]
+    waiting = [row for row in rows if row["state"] == "queued" and row["sent_at"] is None]
+    return _show_head(head) | {
+        "started_at": _iso(min(started)) if started else None,
+        "delivery": "delayed" if waiting else "sent",
+        "warnings": list(head["warnings"]),
+        "cancel_reason": head["cancel_reason"],
+        "plan_digest": head["plan_digest"],
+        "steps": steps,
+    }
+
+
+def _show_head(row: RowMapping) -> dict[str, Any]:
+    return {
+        "execution_id": str(row["id"]),
+        "name": row["name"],
+        "state": row["state"],
+        "principal": row["principal"],
+        "source": row["source"],
+        "key": row["idempotency_key"],
+        "created_at": _iso(row["created_at"]),
+        "finished_at": _iso(row["finished_at"]),
+        "cancel_requested_at": _iso(row["cancel_requested_at"]),
+        "cancelled_by": row["cancelled_by"],
+    }
+
+
+def _show_event(row: RowMapping, cursor: Cursor) -> EventView:
+    execution_id = row["execution_id"]
+    body = {
+        "id": str(cursor),
+        "at": _iso(row["at"]),
+        "execution_id": str(execution_id) if execution_id else None,
+        "step_id": row["step_id"],
+        "kind": row["kind"],
+        "actor": row["actor"],
+        "data": row["data"],
+    }
+    return EventView(cursor, execution_id, row["tenant"], body)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

@@ -1,0 +1,87 @@
+"""The whole submit story: check, judge, write down, publish."""
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from app.errors import Conflict, Fault, Forbidden, PlanRejected
+from app.parts import FarmView, Parts
+from app.plan import CheckedPlan, Plan
+from app.principal import Principal
+from app.safety import judge
+from app.store.ledger import Submission
+from app.validate import validate
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a caller gets: from here on the ledger answers for the execution."""
+
+    execution_id: UUID
+    state: str
+    delivery: Literal["sent", "delayed"]
+    #: False: this key was submitted before, and this is the execution that it made.
+    created: bool
+    warnings: tuple[str, ...] = ()
+
+
+def submit(
+    plan: Plan, principal: Principal, parts: Parts, *, key: str | None = None, source: str = "http"
+) -> Accepted:
+    """Accept a plan or refuse all of it.
+
+    Raises PlanRejected (every fault), Forbidden, Conflict (the key was used for another plan)
+    and Unavailable (nothing was written). A broker that is down only delays delivery.
+    """
+    checked = check(plan, principal, parts)
+    asked = Submission(uuid7(), principal, source, key)
+    opened = parts.ledger.open_execution(checked, asked, parts.settings.window)
+    if not opened.same_plan:
+        raise Conflict(
+            f"the key {key!r} was used for another plan, as execution {opened.execution_id}",
+            hint="use a new Idempotency-Key for a new plan",
+        )
+    sent = parts.publisher.publish(opened.sending)
+    return Accepted(
+        execution_id=opened.execution_id,
+        state=opened.state,
+        delivery="sent" if sent else "delayed",
+        created=opened.created,
+        warnings=tuple(checked.warnings),
+    )
+
+
+def check(plan: Plan, principal: Principal, parts: Parts) -> CheckedPlan:
+    """Everything that submit checks, writing nothing. Raises as `submit` does."""
+    if not principal.may_submit:
+        raise Forbidden(
+            f"{principal.name} is a {principal.role} and may not run plans",
+            hint="ask an admin for a key with the role operator",
+        )
+    view = FarmView(parts, principal.tenant)
+    checked = validate(plan, parts.catalog, view, parts.rules)
+    faults = _judge_all(checked, principal, parts)
+    if faults:
+        raise PlanRejected(faults)
+    return checked
+
+
+def _judge_all(checked: CheckedPlan, principal: Principal, parts: Parts) -> list[Fault]:
+    faults = []
+    for step in checked.steps:
+        verdict = judge(step, parts.rules.policy, principal)
+        if not verdict.allowed:
+            section = "steps" if step.section == "main" else "finally"
+            first = next(s.position for s in checked.steps if s.section == step.section)
+            faults.append(
+                Fault(
+                    path=f"{section}[{step.position - first}]",
+                    code="refused_by_policy",
+                    message=verdict.fault,
+                    step=f"{step.position} ({step.tool})",
+                    hint=verdict.hint or None,
+                )
+            )
+    return faults

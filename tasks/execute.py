@@ -1,0 +1,153 @@
+"""One step from claim to finish. Knows nothing of Celery.
+
+The order is the promise: claim, build the command, run it (arming it right before its effect),
+read its meaning, finish. Whatever goes wrong ends in one of four ledger words: finished,
+to be tried again, interrupted, or not ours any more.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+from uuid import UUID, uuid4
+
+from app.errors import StepError, Unavailable
+from app.step import State, StepResult
+from app.store.ledger import Sending
+from tasks.perform import perform
+from tasks.running import REPEATABLE, Running
+from tasks.workshop import Workshop
+from tool_catalog.model import Reason, Repeat
+
+log = logging.getLogger(__name__)
+
+#: How long a result is offered to a ledger that does not answer.
+KEEP_TRYING_S = 60.0
+
+NOTHING = Sending()
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What the Celery task does next: publish `sending`; fail visibly when `failure` is set."""
+
+    sending: Sending = NOTHING
+    failure: Reason | None = None
+
+
+def execute_step(step_id: int, attempt: int, link: int | None, shop: Workshop) -> Ended:
+    """Run one step if it is ours. `link` is the row that the chain would start next."""
+    claimed = shop.ledger.claim_step(step_id, attempt, new_token(), shop.worker, shop.queues)
+    if claimed is None:
+        log.info("step %s attempt %s is not ours to run", step_id, attempt)
+        return Ended()
+    if isinstance(claimed, Sending):
+        return Ended(claimed, Reason.REFUSED_BY_POLICY)
+    with shop.running.watch(claimed) as running:
+        started = time.monotonic()
+        operation = shop.catalog.operation(shop.catalog.find(claimed.tool), claimed.operation)
+        if operation.repeat is Repeat.TRANSACTIONAL:
+            ended = run_transactional(running, operation.python or "", link, shop)
+            if ended is not None:
+                return ended
+        result = perform(running, operation, shop)
+        result = replace(result, duration_s=time.monotonic() - started)
+        return conclude(running, result, link, shop)
+
+
+def new_token() -> UUID:
+    """A random claim token: a sequence could be handed out twice after a crash."""
+    return uuid4()
+
+
+def conclude(running: Running, result: StepResult, link: int | None, shop: Workshop) -> Ended:
+    """Write the result down, as far as the step is still ours."""
+    step = running.step
+    if running.draining and result.state is State.CANCELLED:
+        # Not armed: as if never started. Armed and repeatable: its lease runs out, it runs again.
+        if not running.armed:
+            keep_trying(lambda: shop.ledger.release_step(step))
+        elif step.repeat not in REPEATABLE:
+            keep_trying(lambda: shop.ledger.interrupt_step(step, result))
+        return Ended(failure=Reason.STOPPED)
+    if result.state is State.FAILED or result.stopped == "unverified":
+        if _may_retry(running, result) and keep_trying(
+            lambda: shop.ledger.retry_step(step, result)
+        ):
+            return Ended(failure=result.reason)
+        if _is_unknown(running, result):
+            keep_trying(lambda: shop.ledger.interrupt_step(step, result))
+            return Ended(failure=result.reason)
+    went_on = result.state is State.SUCCEEDED
+    finished = keep_trying(
+        lambda: shop.ledger.finish_step(
+            step, result, link=link if went_on else None, send=shop.settings.window
+        )
+    )
+    return Ended(finished.sending, None if went_on else result.reason or Reason.INTERNAL)
+
+
+def _may_retry(running: Running, result: StepResult) -> bool:
+    return (
+        result.state is State.FAILED
+        and running.step.retries_left > 0
+        and not running.cancelled.is_set()
+    )
+
+
+def _is_unknown(running: Running, result: StepResult) -> bool:
+    """The effect may have happened, and repeating it is not known to be safe."""
+    unknown = result.unknown or result.stopped == "unverified"
+    return running.armed and unknown and running.step.repeat not in REPEATABLE
+
+
+def run_transactional(
+    running: Running, function: str, link: int | None, shop: Workshop
+) -> Ended | None:
+    """Effect and finish in one transaction. None: it failed, nothing was written."""
+    step = running.step
+    started = time.monotonic()
+    try:
+        with shop.sessions.begin() as session:
+            session.info.update(
+                tenant=step.tenant,
+                actor=step.principal,
+                execution_id=step.execution_id,
+                step_id=step.id,
+            )
+            result = shop.operations[function](session, step.parameters)
+            finished = shop.ledger.finish_step(
+                step,
+                replace(result, duration_s=time.monotonic() - started),
+                link=link,
+                send=shop.settings.window,
+                connection=session.connection(),
+            )
+            if not finished.accepted:
+                session.rollback()  # not ours any more: the effect must not stay
+    except StepError as error:
+        failed = StepResult(State.FAILED, error.message, error.reason, transient=error.transient)
+        return conclude(running, failed, None, shop)
+    ok = result.state is State.SUCCEEDED
+    return Ended(finished.sending, None if ok else result.reason or Reason.INTERNAL)
+
+
+def keep_trying(write: Callable[[], T]) -> T:
+    """Offer a word to the ledger until it takes it; raises Unavailable after a minute.
+
+    Repeating is safe: each word carries the step's token, and the ledger takes it once.
+    """
+    wait_s = 0.1
+    deadline = time.monotonic() + KEEP_TRYING_S
+    while True:
+        try:
+            return write()
+        except Unavailable:
+            if time.monotonic() + wait_s > deadline:
+                raise
+            log.warning("ledger unreachable; trying again in %.1f s", wait_s)
+            time.sleep(wait_s)
+            wait_s = min(wait_s * 2, 5.0)

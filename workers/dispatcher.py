@@ -1,0 +1,121 @@
+"""The safety net: publishes what is due or was lost, renders dynamic steps, sweeps dead leases.
+
+A resident loop, not a Celery task: it repairs the broker's work and must not go through it.
+Any number may run side by side; rows are taken skip-locked.
+"""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from app.config import Settings
+from app.errors import Unavailable
+from app.parts import Parts, build_parts
+from app.store.listener import Listener
+from app.store.outbox import Lease, Outbox
+from workers.due import serve_due
+
+log = logging.getLogger(__name__)
+
+#: Starts that a step may use up before a lost worker makes it fail.
+STARTS = 3
+REAP_BACKOFF_S = 1.0
+#: A worker counts as live this long after its last heartbeat.
+LIVE_S = 30.0
+SLOTS_FACTOR = 4
+RETENTION_S = 600.0
+
+
+class Dispatcher:
+    """Publishes unsent rows and serves due steps; one instance a process."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._outbox = Outbox(parts.engine)
+        self._sweeper = Sweeper(parts, self._outbox)
+        self._cleaned_at = time.monotonic()
+
+    def run_once(self) -> None:
+        """One round. Raises Unavailable when the ledger is away."""
+        serve_due(self._parts, self._outbox)
+        for queue in self._outbox.queues():
+            self._fill(queue)
+        self._sweeper.sweep()
+        if self._outbox.expire_queued():
+            log.warning("steps waited too long for a worker and failed")
+        if time.monotonic() - self._cleaned_at > RETENTION_S:
+            self._cleaned_at = time.monotonic()
+            self._outbox.remove_old(self._parts.settings.retention_days)
+            self._parts.artifacts.remove_expired()
+
+    def _fill(self, queue: str) -> None:
+        """Fill a queue's window; publish again only when messages are missing."""
+        settings, window = self._parts.settings, self._parts.publisher.window
+        depth = window.depth(queue)
+        slots = self._outbox.live_slots(queue, LIVE_S)
+        room = max(settings.window, SLOTS_FACTOR * slots) - depth
+        if room <= 0:
+            return
+        was_lost = self._outbox.count_sent(queue) > depth
+        resend_s = settings.resend_s if was_lost else None
+        for sending in self._outbox.take_unsent(queue, room, resend_s):
+            if not self._parts.publisher.publish(sending):
+                return
+
+
+@dataclass(slots=True)
+class Sweeper:
+    """Finds leases that died, on its own monotonic clock."""
+
+    parts: Parts
+    outbox: Outbox
+    #: Lease to when its (token, heartbeats) was first seen.
+    _seen: dict[Lease, float] = field(default_factory=dict)
+    _looked_at: float = 0.0
+
+    def sweep(self) -> None:
+        """Look at all running rows; reap those unmoved for a whole lease."""
+        now, settings = time.monotonic(), self.parts.settings
+        if now - self._looked_at > settings.reap_s / 2:
+            # We were away (or the ledger was): nobody could beat, so nobody is judged yet.
+            self._seen.clear()
+        self._looked_at = now
+        self._seen = {lease: self._seen.get(lease, now) for lease in self.outbox.leases()}
+        for lease, since in self._seen.items():
+            if now - since >= settings.reap_s:
+                state, sending = self.outbox.reap_step(lease, STARTS, REAP_BACKOFF_S)
+                if state is not None:
+                    log.warning("step %s lost its worker: now %s", lease.step_id, state)
+                self.parts.publisher.publish(sending)
+
+
+def main(settings: Settings) -> None:
+    """Dispatch until SIGTERM or SIGINT."""
+    stopped = threading.Event()
+    parts = build_parts(settings, pool_size=3)
+    wake: list[Callable[[], None]] = []
+
+    def stop(_number: int, _frame: object) -> None:
+        stopped.set()
+        for call in wake:
+            call()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    dispatcher = Dispatcher(parts)
+    while not stopped.is_set():
+        try:
+            with Listener(parts.engine, "opsfarm_dispatch") as notes:
+                wake[:] = [notes.wake]
+                while not stopped.is_set():
+                    dispatcher.run_once()
+                    notes.wait(settings.dispatch_tick_s)
+        except Unavailable as error:
+            log.warning("%s; trying again", error)
+            stopped.wait(settings.dispatch_tick_s)
+        finally:
+            wake.clear()
+    parts.engine.dispose()

@@ -1,0 +1,63 @@
+"""Dynamic steps: rendered, validated and judged when their turn has come."""
+
+import logging
+from itertools import groupby
+from typing import Any
+
+from app.errors import Unavailable
+from app.outcome import summarise
+from app.parts import FarmView, Parts
+from app.store.ledger import row_json
+from app.store.outbox import DueStep, Outbox
+from app.validate import DueFailure, Skip, check_due, name_references
+from tool_catalog.model import Reason
+
+log = logging.getLogger(__name__)
+
+
+def serve_due(parts: Parts, outbox: Outbox) -> None:
+    """Give every due step its rows, or end it as skipped or failed."""
+    for due in outbox.due_steps():
+        try:
+            _serve(due, parts, outbox)
+        except Unavailable:
+            raise
+        except Exception:  # one plan's step must not hold up all others
+            log.exception("step %s could not be rendered", due.step_id)
+            summary = "rendering it broke inside opsfarm; the dispatcher's log says where"
+            parts.publisher.publish(
+                outbox.settle_due(due.step_id, "failed", Reason.INTERNAL.value, summary)
+            )
+
+
+def _serve(due: DueStep, parts: Parts, outbox: Outbox) -> None:
+    view = FarmView(parts, due.principal.tenant)
+    outcome = check_due(
+        due.template,
+        _make_context(due, outbox),
+        parts.catalog,
+        view,
+        parts.rules,
+        principal=due.principal,
+    )
+    if isinstance(outcome, Skip):
+        sending = outbox.settle_due(due.step_id, "skipped", None, outcome.message)
+    elif isinstance(outcome, DueFailure):
+        sending = outbox.settle_due(due.step_id, "failed", outcome.reason.value, outcome.message)
+    else:
+        rows = [row_json(outcome, row) for row in outcome.rows]
+        sending = outbox.expand_step(due.step_id, rows, parts.settings.window)
+    parts.publisher.publish(sending)
+
+
+def _make_context(due: DueStep, outbox: Outbox) -> dict[str, Any]:
+    """What the template may see: the earlier steps that it names, and its execution."""
+    keys = name_references(due.template)
+    rows = outbox.rows_before(due, keys) if keys else []
+    steps = {key: summarise(list(group)) for key, group in groupby(rows, lambda row: row["key"])}
+    execution = {
+        "id": str(due.execution_id),
+        "state": due.execution_state,
+        "name": due.plan_name,
+    }
+    return {"steps": steps, "execution": execution}

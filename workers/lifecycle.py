@@ -1,0 +1,201 @@
+"""The life of a worker process: come up, say what it can do, keep its leases, drain, go."""
+
+import logging
+import threading
+import time
+from typing import Any
+
+from celery import Celery, bootsteps
+from celery.exceptions import ImproperlyConfigured
+from celery.worker.components import Pool as PoolStep
+
+from app.celery_app import uses_redis
+from app.config import Settings
+from app.errors import Unavailable
+from app.parts import Parts, build_parts
+from app.store.db import make_engine
+from app.store.listener import Listener
+from app.worker_offer import WorkerOffer
+from tasks.steps import register_run_step
+from tasks.workshop import Workshop, build_workshop
+from workers.capture import find_capabilities, find_interfaces, find_programs
+from workers.pools import ThreadsPool
+
+log = logging.getLogger(__name__)
+
+#: A stopped step gets this long to end before the process goes.
+STOP_S = 5.0
+DRAIN_TICK_S = 0.1
+#: What the roster says of a worker that Celery's own command line started.
+ALL_POOLS = "all"
+
+
+class Pulse:
+    """A thread that renews the leases of this process and listens for cancelled executions."""
+
+    def __init__(self, shop: Workshop, parts: Parts, offer: WorkerOffer) -> None:
+        self._shop = shop
+        self._parts = parts
+        self._offer = offer
+        # Its own connection: a full pool must not stop the heart.
+        self._engine = make_engine(shop.settings.database_url, pool_size=2, name=shop.worker)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and say goodbye in the roster."""
+        self._stopped.set()
+        self._thread.join(timeout=STOP_S)
+        try:
+            self._parts.roster.retire(self._shop.worker)
+        except Unavailable:
+            log.warning("could not say goodbye: ledger unreachable")
+        self._engine.dispose()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._advertise()
+                self._beat()
+            except Unavailable:
+                log.warning("no heartbeat: ledger unreachable")
+                self._shop.running.give_up_repeatable()
+                self._stopped.wait(min(1.0, self._shop.settings.heartbeat_s))
+
+    def _advertise(self) -> None:
+        """Tell at once what is known at once; versions of programs follow."""
+        self._parts.roster.advertise(self._offer)
+        if self._offer.programs:
+            return
+        programs = find_programs(self._shop.catalog)
+        self._offer = _with_programs(self._offer, programs)
+        self._parts.roster.advertise(self._offer)
+
+    def _beat(self) -> None:
+        """Beat every `heartbeat_s`, and at once when some execution was cancelled."""
+        with Listener(self._engine, "opsfarm_cancel") as cancels:
+            while not self._stopped.is_set():
+                self._shop.running.heartbeat()
+                self._wait(cancels)
+
+    def _wait(self, cancels: Listener) -> None:
+        deadline = time.monotonic() + self._shop.settings.heartbeat_s
+        while not self._stopped.is_set() and (left := deadline - time.monotonic()) > 0:
+            if cancels.wait(min(left, 0.5)):
+                return
+
+
+def _with_programs(offer: WorkerOffer, programs: dict[str, str]) -> WorkerOffer:
+    return WorkerOffer(
+        name=offer.name,
+        host=offer.host,
+        pool=offer.pool,
+        queues=offer.queues,
+        slots=offer.slots,
+        programs=programs,
+        capabilities=offer.capabilities,
+        interfaces=offer.interfaces,
+    )
+
+
+class FarmStep(bootsteps.StartStopStep):
+    """Celery's worker blueprint step that makes a Celery worker one of ours.
+
+    It comes after the pool and before the consumer: nothing is consumed before the task is
+    registered, and on shutdown the consumer stops before we drain.
+    """
+
+    requires = (PoolStep,)
+
+    def __init__(self, worker: Any, **_options: object) -> None:  # noqa: ANN401  # Celery's worker
+        _check_pool(worker)
+        settings: Settings = worker.app.farm_settings
+        queues = tuple(worker.app.amqp.queues.consume_from)
+        parts = build_parts(settings, worker.app, pool_size=worker.concurrency + 2)
+        self.shop = build_workshop(parts, worker.hostname, queues)
+        register_run_step(worker.app, self.shop)
+        offer = WorkerOffer(
+            name=worker.hostname,
+            host=settings.host,
+            pool=worker.app.farm_pool or ALL_POOLS,
+            queues=queues,
+            slots=worker.concurrency,
+            capabilities=find_capabilities(),
+            interfaces=find_interfaces(),
+        )
+        self.pulse = Pulse(self.shop, parts, offer)
+        self._parts = parts
+
+    def start(self, _worker: object) -> None:
+        """Start the heart and the writer of live lines."""
+        self.shop.live_output.start()
+        self.pulse.start()
+
+    def stop(self, _worker: object) -> None:
+        """Drain, then let go of everything."""
+        drain(self.shop)
+        self.pulse.stop()
+        self.shop.live_output.stop()
+        for runner in self.shop.runners.values():
+            runner.close()
+        self._parts.engine.dispose()
+
+    def terminate(self, worker: object) -> None:
+        """Celery calls this instead of `stop` when it is told to hurry."""
+        self.stop(worker)
+
+
+class SkipAcks(bootsteps.StartStopStep):
+    """Spare Redis four commands a step.
+
+    kombu's Redis transport takes each message of a `no_ack` queue off a list of unacknowledged
+    messages that it never put it on (ZREM and HDEL in a transaction).
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, consumer: Any) -> None:  # noqa: ANN401  # Celery's consumer
+        """Replace this channel's acknowledgement, as Celery does with `can_consume`."""
+        if uses_redis(consumer.app.farm_settings):
+            consumer.task_consumer.channel.qos.ack = _nothing_to_acknowledge
+
+
+def _nothing_to_acknowledge(_delivery_tag: str) -> None:
+    """The message left Redis when it was read."""
+
+
+def install(celery: Celery) -> None:
+    """Put our steps into the app's worker."""
+    celery.steps["worker"].add(FarmStep)
+    celery.steps["consumer"].add(SkipAcks)
+
+
+def drain(shop: Workshop) -> None:
+    """Stop what has not armed, let the rest end within `drain_s`, then stop that, too."""
+    for running in shop.running.list():
+        running.draining = True
+        if not running.armed:
+            running.cancelled.set()
+    _wait_until_idle(shop, shop.settings.drain_s)
+    for running in shop.running.list():
+        running.cancelled.set()
+    _wait_until_idle(shop, STOP_S)
+
+
+def _wait_until_idle(shop: Workshop, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while shop.running.list() and time.monotonic() < deadline:
+        time.sleep(DRAIN_TICK_S)
+
+
+def _check_pool(worker: Any) -> None:  # noqa: ANN401  # Celery's worker
+    """Only our pool: others lose speed (threads) or the parts built in this process (prefork)."""
+    if not issubclass(worker.pool_cls, ThreadsPool):
+        raise ImproperlyConfigured(
+            f"this farm's workers run on workers.pools:ThreadsPool, not {worker.pool_cls}; "
+            "leave out -P"
+        )
