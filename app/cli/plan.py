@@ -40,7 +40,7 @@ def plan() -> None:
 @json_option
 def run(file: str, key: str | None, **wait: Any) -> None:  # noqa: ANN401  # the wait options
     """Submit the plan in FILE (- for standard input) and follow it to its end."""
-    text = _read_plan(file)
+    text = read_plan_file(file)
     execution = open_farm().submit(text, key=key)
     for warning in execution.warnings:
         note(f"warning: {warning}")
@@ -52,7 +52,7 @@ def run(file: str, key: str | None, **wait: Any) -> None:  # noqa: ANN401  # the
 @json_option
 def check(file: str) -> None:
     """Say what the plan in FILE would be, or every fault in it. Nothing is kept."""
-    checked = open_farm().check(_read_plan(file))
+    checked = open_farm().check(read_plan_file(file))
     if wants_json():
         print_json(checked)
         return
@@ -76,7 +76,7 @@ def check(file: str) -> None:
 @json_option
 def dry_run(file: str) -> None:
     """Show the exact commands that the plan in FILE would run, secrets masked. Nothing runs."""
-    shown = open_farm().dry_run(_read_plan(file))
+    shown = open_farm().dry_run(read_plan_file(file))
     if wants_json():
         print_json(shown)
         return
@@ -98,7 +98,7 @@ def _note_warnings(shown: dict[str, Any]) -> None:
         note(f"warning: {warning}")
 
 
-def _read_plan(file: str) -> str:
+def read_plan_file(file: str) -> str:
     """The plan's text; faults are then shown with places in this file."""
     remember_source("standard input" if file == "-" else file)
     try:

@@ -1,16 +1,14 @@
 """`opsfarm schedules`: plans that run when they are due."""
 
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import click
 
-from app.cli.exits import remember_source
 from app.cli.farm import open_farm
-from app.cli.output import json_option, note, print_json, print_records, wants_json
+from app.cli.output import examples, json_option, note, print_json, print_records, wants_json
+from app.cli.plan import read_plan_file
 from tool_catalog.model import Parameter, ParameterType
 from tool_catalog.scalars import BadValue, read_duration
 
@@ -40,16 +38,15 @@ def _is_number(value: object) -> bool:
     return not isinstance(value, str) or value.replace(".", "", 1).isdecimal()
 
 
-@click.group()
+@click.group(
+    epilog=examples(
+        'opsfarm schedules add nightly plan.yaml --cron "30 2 * * 1-5" --timezone Europe/Berlin',
+        "opsfarm schedules add probe plan.yaml --every 5m --overlap queue",
+        "opsfarm schedules pause nightly",
+    )
+)
 def schedules() -> None:
-    r"""Schedules: plans that run when they are due.
-
-    \b
-    Examples:
-      opsfarm schedules add nightly plan.yaml --cron "30 2 * * 1-5" --timezone Europe/Berlin
-      opsfarm schedules add probe plan.yaml --every 5m --overlap queue
-      opsfarm schedules pause nightly
-    """
+    """Schedules: plans that run when they are due."""
 
 
 @schedules.command()
@@ -77,7 +74,7 @@ def schedules() -> None:
 def add(name: str, file: str, **given: Any) -> None:  # noqa: ANN401  # the options above
     """Add schedule NAME for the plan in FILE (- for standard input), and show its next times."""
     asked = {key: value for key, value in given.items() if value is not None}
-    body = {"name": name, "plan": _read_text(file), **asked}
+    body = {"name": name, "plan": read_plan_file(file), **asked}
     shown = open_farm().http.post("/schedules", body)
     if wants_json():
         print_json(shown)
@@ -151,16 +148,3 @@ def _when(shown: Mapping[str, Any]) -> str:
     if shown["cron"]:
         return f"{shown['cron']} {shown['timezone']}"
     return f"every {shown['interval_s']:g} s"
-
-
-def _read_text(file: str) -> str:
-    """The plan's text; faults are then shown with places in this file."""
-    remember_source("standard input" if file == "-" else file)
-    try:
-        if file == "-":
-            return sys.stdin.buffer.read().decode()
-        return Path(file).read_text(encoding="utf-8")
-    except OSError as error:
-        raise click.BadParameter(f"cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise click.BadParameter(f"{file} is not UTF-8 text") from error
