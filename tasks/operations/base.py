@@ -25,3 +25,5 @@ class OperationContext:
     find_secret: Callable[[str], Secret]
     #: A local, readable copy of an artifact's bytes, by id.
     find_artifact: Callable[[str], Path]
+    #: The name that an artifact was given, by id.
+    name_artifact: Callable[[str], str] = str

@@ -20,7 +20,6 @@ from app.errors import StepError
 from tasks.runners.addresses import AddressGuard
 from tool_catalog.model import Reason
 
-
 #: Where urllib3 was given no limit of its own.
 CONNECT_TIMEOUT_S = 10.0
 
@@ -94,8 +93,8 @@ class HttpTransport(HTTPAdapter):
             response.close()
         return Answer(
             status=response.status_code,
-            phrase=response.reason or "",
-            headers={name.lower(): value for name, value in response.headers.items()},
+            phrase=_plain(response.reason or ""),
+            headers={name.lower(): _plain(value) for name, value in response.headers.items()},
             body=body[: limits.body_bytes],
             truncated=len(body) > limits.body_bytes,
         )
@@ -184,6 +183,11 @@ def check_url(url: str, guard: AddressGuard, *, https_only: bool) -> None:
             f"{host} is not reached by https, and what is sent there is secret; "
             "to permit http, add the host to OPSFARM_ALLOW_PRIVATE",
         )
+
+
+def _plain(text: str) -> str:
+    """Text of an answer's head without control characters, which no database need take."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _host_of(request: requests.PreparedRequest) -> str:

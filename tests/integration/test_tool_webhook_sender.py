@@ -147,6 +147,14 @@ def test_a_redirect_is_a_failure_and_is_not_followed():
     assert len(hook.received) == 1
 
 
+def test_an_answer_that_the_ledger_could_not_hold_is_made_plain():
+    headers = {"ETag": "a\0b", "Content-Type": "application/json"}
+    with Receiver(lambda _request: Reply(200, b'{"a": "\\u0000"}\0', headers)) as hook:
+        result = send(hook, {"method": "GET"})
+    assert result.output["headers"]["etag"] == "a b"
+    assert result.output["body"] == '{"a": "\\u0000"}\ufffd'
+
+
 def test_a_large_answer_is_capped_and_says_so():
     with Receiver(lambda _request: Reply(200, b"x" * 300_000)) as hook:
         result = send(hook, {"method": "GET"})

@@ -5,7 +5,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from app.config import read_settings
-from app.errors import StepError
+from app.errors import NotFound, StepError
 from app.step import Secret, Step
 from tasks.operations.base import OperationContext
 from tasks.runners.base import StepControl
@@ -48,11 +48,17 @@ class Surroundings:
             control=self.control,
             settings=read_settings(**self.settings),
             find_secret=self._find_secret,
-            find_artifact=self.artifacts.__getitem__,
+            find_artifact=self._find_artifact,
+            name_artifact=lambda artifact_id: self._find_artifact(artifact_id).name,
         )
 
     def _arm(self) -> None:
         self.armed += 1
+
+    def _find_artifact(self, artifact_id: str) -> Path:
+        if artifact_id not in self.artifacts:
+            raise NotFound(f"no artifact {artifact_id}")
+        return self.artifacts[artifact_id]
 
     def _find_secret(self, name: str) -> Secret:
         if name not in self.secrets:

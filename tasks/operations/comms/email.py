@@ -12,7 +12,7 @@ from email.policy import SMTP
 from email.utils import formatdate
 from typing import Any
 
-from app.errors import StepError
+from app.errors import StepError, UserError
 from app.step import State, StepResult
 from tasks.operations.base import OperationContext
 from tasks.operations.comms.kept import Kept
@@ -80,19 +80,23 @@ def build_message(
 def _attach(
     message: EmailMessage, attachments: Sequence[Mapping[str, str]], context: OperationContext
 ) -> None:
-    paths = [context.find_artifact(given["$artifact"]) for given in attachments]
-    size = sum(path.stat().st_size for path in paths)
+    try:
+        found = [
+            (context.name_artifact(given["$artifact"]), context.find_artifact(given["$artifact"]))
+            for given in attachments
+        ]
+    except UserError as error:  # no such artifact, or one that was altered
+        raise StepError(Reason.NOT_FOUND, f"attachments: {error.message}") from None
+    size = sum(path.stat().st_size for _name, path in found)
     if size > MAX_ATTACHED_BYTES:
         raise StepError(
             Reason.INVALID_PARAMETER,
             f"the attachments have {size} bytes together; at most {MAX_ATTACHED_BYTES} are sent",
         )
-    for path in paths:
-        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    for name, path in found:
+        kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         maintype, subtype = kind.split("/", 1)
-        message.add_attachment(
-            path.read_bytes(), maintype=maintype, subtype=subtype, filename=path.name
-        )
+        message.add_attachment(path.read_bytes(), maintype=maintype, subtype=subtype, filename=name)
 
 
 def _recipients(parameters: Mapping[str, Any]) -> tuple[str, ...]:

@@ -56,6 +56,13 @@ def test_too_much_attached_is_refused_before_it_is_read(tmp_path):
         email.send(given, surroundings.context())
 
 
+def test_an_attachment_that_does_not_exist_is_named():
+    given = {"to": ["a@example.com"], "subject": "s", "attachments": [{"$artifact": "gone-1"}]}
+    with pytest.raises(StepError, match="no artifact gone-1") as caught:
+        email.send(given, Surroundings(SETTINGS).context())
+    assert caught.value.reason is Reason.NOT_FOUND
+
+
 def test_html_alone_is_the_body():
     given = {"to": ["a@example.com"], "subject": "s", "html": "<b>x</b>"}
     message = email.build_message(given, Surroundings().context(), SERVER)
