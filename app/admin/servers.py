@@ -22,6 +22,9 @@ START_TIMEOUT_S = 30
 #: The user and group "nobody" of every Linux.
 NOBODY = 65534
 
+#: Of postmaster.pid, counted from 0 (PostgreSQL's utils/pidfile.h).
+_STATUS_LINE = 7
+
 _AS_NOBODY = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
 
 
@@ -125,14 +128,14 @@ class Server:
 def start_redis(folder: Path, port: int, password: str) -> Server:
     """Start Redis on loopback with append-only persistence in `folder`, and wait for it."""
     argv = prepare_redis(folder, port, password)
-    process = _spawn(argv, folder / "redis.log", port)
+    process = _spawn(argv, folder / "redis.log", lambda: answers(port))
     return Server(process, redis_url(port, password))
 
 
 def start_postgres(folder: Path, port: int, password: str, options: Sequence[str] = ()) -> Server:
     """Start PostgreSQL on loopback with its data in `folder` (made on first use), and wait."""
     argv = prepare_postgres(folder, port, password, options)
-    process = _spawn(argv, folder / "postgres.log", port)
+    process = _spawn(argv, folder / "postgres.log", lambda: postgres_is_ready(folder))
     return Server(process, postgres_url(port, password))
 
 
@@ -177,6 +180,15 @@ def prepare_postgres(
     for option in ("dynamic_shared_memory_type=mmap", *options):
         argv += ["-c", option]
     return argv
+
+
+def postgres_is_ready(folder: Path) -> bool:
+    """Whether the server in `folder` takes connections: it says so in its pid file, line 8.
+
+    Its port answers earlier, with "the database system is starting up".
+    """
+    lines = _read_or_nothing(folder / "data" / "postmaster.pid").split(b"\n")
+    return len(lines) > _STATUS_LINE and lines[_STATUS_LINE].strip() == b"ready"
 
 
 def _enter(folder: Path) -> Account:
@@ -231,13 +243,13 @@ def _read_or_nothing(path: Path) -> bytes:
         return b""
 
 
-def _spawn(argv: Sequence[str], log: Path, port: int) -> subprocess.Popen[bytes]:
+def _spawn(argv: Sequence[str], log: Path, ready: Callable[[], bool]) -> subprocess.Popen[bytes]:
     with log.open("ab") as sink:
         process = subprocess.Popen(  # noqa: S603  # our own programs
             argv, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
         )
-    _wait_until(lambda: process.poll() is not None or answers(port))
-    if process.poll() is not None or not answers(port):
+    _wait_until(lambda: process.poll() is not None or ready())
+    if process.poll() is not None or not ready():
         process.kill()
         process.wait()
         raise ConfigError(f"a server did not start; see {log}")
