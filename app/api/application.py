@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -19,6 +20,17 @@ an API key (`Authorization: Bearer <key>`). Errors are RFC 9457 problems.
 """
 
 
+class OpsfarmApi(FastAPI):
+    """The application, with a description that readers of OpenAPI 3.1 take."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description without `itemSchema`, a member that only OpenAPI 3.2 knows."""
+        document = super().openapi()
+        operation = document["paths"]["/executions/{execution_id}/events"]["get"]
+        operation["responses"]["200"]["content"]["text/event-stream"].pop("itemSchema", None)
+        return document
+
+
 def create_api(parts: Parts) -> FastAPI:
     """The application over the farm's parts; its one reader of events lives as long as it."""
     progress = Progress(parts.records, lambda: Listener(parts.engine, FINAL_CHANNEL))
@@ -29,7 +41,7 @@ def create_api(parts: Parts) -> FastAPI:
         yield
         progress.stop()
 
-    api = FastAPI(
+    api = OpsfarmApi(
         title="opsfarm",
         version="0.1.0",
         description=_DESCRIPTION,

@@ -1,13 +1,13 @@
-"""Fixtures of the tests that meet the real thing."""
+"""Fixtures of tests that need several real parts at once."""
 
 import pytest
 
-from tests.lab.run_tool import ToolBench
+from tests.lab.api_farm import ApiFarm
 
 
 @pytest.fixture
-def bench(tmp_path):
-    """`bench.run("df", "usage", {...})`: an operation through the real local runner."""
-    bench = ToolBench(tmp_path / "state")
-    yield bench
-    bench.close()
+def api_farm(database_url, redis_server, tmp_path):
+    """A served API whose worker is the test itself."""
+    farm = ApiFarm(database_url, redis_server, tmp_path / ".opsfarm")
+    yield farm
+    farm.close()
