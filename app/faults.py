@@ -64,6 +64,11 @@ class Faults:
             )
         )
 
+    def has(self, path: str) -> bool:
+        """Whether there is a fault at `path`, relative to `base`."""
+        full = join_path(self.base, path)
+        return any(fault.path == full for fault in self.found)
+
     def __len__(self) -> int:
         return len(self.found)
 

@@ -38,16 +38,17 @@ class KnownSteps:
 
     def path_between(self, start: str, end: str) -> list[str] | None:
         """The ids from `start` to `end` along references, or None."""
-        trails = [[start]]
-        seen = {start}
-        while trails:
-            trail = trails.pop()
-            if trail[-1] == end:
-                return trail
-            onward = self.steps[trail[-1]].refers_to & self.steps.keys() - seen
-            seen |= onward
-            trails += [[*trail, key] for key in sorted(onward)]
-        return None
+        came_from: dict[str, str | None] = {start: None}
+        front = [start]
+        while front and end not in came_from:
+            key = front.pop()
+            onward = sorted((self.steps[key].refers_to - came_from.keys()) & self.steps.keys())
+            came_from.update(dict.fromkeys(onward, key))
+            front += onward
+        path = [end] if end in came_from else []
+        while path and (before := came_from[path[-1]]) is not None:
+            path.append(before)
+        return path[::-1] or None
 
 
 def collect_references(step: PlanStep, targets: object) -> frozenset[str]:

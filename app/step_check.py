@@ -33,9 +33,9 @@ def check_step(draft: Draft, scene: Scene) -> CheckedStep:
     A dynamic step is checked as far as it is written out and gets one placeholder row. Workers
     are looked at only at submit: a settled step waits for them.
     """
-    secrets = () if draft.settled else _check_references(draft, scene)
     dynamic = draft.is_dynamic
     parameters = _check_parameters(draft)
+    secrets = () if draft.settled else _check_references(draft, scene)
     effect = effect_of(draft.operation, parameters, scene.rules.policy)
     targets: tuple[Target, ...] | None = ()
     if draft.holds_expression(draft.targets):
@@ -178,6 +178,8 @@ def _note(draft: Draft, fault: ParameterFault) -> None:
 def _check_references(draft: Draft, scene: Scene) -> tuple[str, ...]:
     """The names of the secrets that the parameters refer to; notes every bad `$` key."""
     for path, key, value in find_references(draft.step.parameters, "parameters"):
+        if draft.faults.has(path):
+            continue
         if key not in REFERENCE_KEYS:
             draft.faults.add(
                 path,

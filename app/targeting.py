@@ -142,7 +142,7 @@ def _is_confirmed(draft: Draft, effect: Effect, targets: Sequence[Target]) -> bo
         "confirm",
         "not_confirmed" if given is not None else "missing_confirm",
         f"{draft.name} destroys: it wants its targets named once more",
-        given=given,
+        **({} if given is None else {"given": given}),
         allowed=wanted,
         hint=f"write `confirm: {wanted}`",
     )
