@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 from fsspec.core import url_to_fs
 from sqlalchemy import Engine, delete, func, select
 
-from app.errors import Conflict, NotFound, Unavailable, UserError
+from app.errors import ConfigError, Conflict, NotFound, Unavailable, UserError
 from app.step import Artifact
 from app.store.db import guard_unavailable, make_sessions
 from app.store.models import ArtifactRow
@@ -126,7 +126,7 @@ class ArtifactStore:
                 return _copy(source, sink)
 
     def _download(self, row: ArtifactRow, path: Path) -> Path:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(path.parent)
         handle, draft = tempfile.mkstemp(dir=path.parent)
         os.close(handle)
         try:
@@ -151,6 +151,14 @@ def _storage_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise Unavailable(f"the artifact store: {error.strerror or error}") from error
+
+
+def _make_private(folder: Path) -> None:
+    """A folder that nobody else can change: copies are checked once and then read."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = folder.stat()
+    if facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
+        raise ConfigError(f"{folder}: belongs to or can be changed by others; remove it")
 
 
 def _copy(source: BinaryIO, sink: BinaryIO) -> tuple[int, str]:

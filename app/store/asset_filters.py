@@ -3,14 +3,19 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast, false, func, literal, or_
-from sqlalchemy.dialects.postgresql import INET
+from sqlalchemy import ColumnElement, cast, false, func, literal, or_, select
+from sqlalchemy.dialects.postgresql import INET, JSONB, JSONPATH
+from sqlalchemy.orm import InstrumentedAttribute
 
 from app.asset import is_address
 from app.selector import Selector
 from app.store.models import Asset
 
+#: SQL/JSON paths to every scalar, and to the name of every member, at any depth.
+_VALUES = '$.** ? (@.type() != "object" && @.type() != "array")'
+_KEYS = '$.** ? (@.type() == "object").keyvalue().key'
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.\d{1,6})?")
 _COLUMNS = {
     "hostname": Asset.hostname,
@@ -57,10 +62,26 @@ def split_names(names: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
 
 
 def holds_text(words: str) -> ColumnElement[bool]:
-    """True where host name, os, tags or metadata hold the text, whatever its case; never NULL."""
+    """True where host name, os, or a key or value of tags or metadata holds the text.
+
+    Upper and lower case are the same, and `%` and `_` are themselves; never NULL.
+    """
     pattern = "%" + re.sub(r"([\\%_])", r"\\\1", words) + "%"
-    places = [Asset.hostname, Asset.os, cast(Asset.tags, Text), cast(Asset.details, Text)]
-    return func.coalesce(or_(*(place.ilike(pattern, escape="\\") for place in places)), false())
+    plain = [column.ilike(pattern, escape="\\") for column in (Asset.hostname, Asset.os)]
+    inside = [
+        _holds_inside(column, path, pattern)
+        for column in (Asset.tags, Asset.details)
+        for path in (_VALUES, _KEYS)
+    ]
+    return func.coalesce(or_(*plain, *inside), false())
+
+
+def _holds_inside(
+    column: InstrumentedAttribute[dict[str, Any]], path: str, pattern: str
+) -> ColumnElement[bool]:
+    held = func.jsonb_path_query(column, cast(literal(path), JSONPATH), type_=JSONB)
+    text = held.column_valued("held")[()].astext
+    return select(literal(1)).where(text.ilike(pattern, escape="\\")).exists()
 
 
 def _fits(name: str, values: Sequence[str]) -> ColumnElement[bool]:

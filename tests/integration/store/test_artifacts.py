@@ -6,7 +6,7 @@ import uuid
 import pytest
 from sqlalchemy import text
 
-from app.errors import Conflict, NotFound, Unavailable, UserError
+from app.errors import ConfigError, Conflict, NotFound, Unavailable, UserError
 from app.store.artifacts import ArtifactStore
 
 CONTENT = os.urandom(3_000_000)
@@ -165,3 +165,12 @@ def test_a_link_is_not_followed(folder_store, tmp_path):
             name="x",
             kind="dump",
         )
+
+
+def test_a_cache_that_others_can_change_is_not_used(engine, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o777)
+    store = ArtifactStore(engine, f"memory://{uuid.uuid4()}", 30, cache=tmp_path / "cache")
+    artifact = put(store, tmp_path)
+    with pytest.raises(ConfigError, match="changed by others"):
+        store.fetch("default", artifact.id)

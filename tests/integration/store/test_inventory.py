@@ -250,6 +250,29 @@ def test_merging_follows_rfc_7396_and_tells_what_moved(session, ids):
     assert moved["tags"]["after"] == {"x": "1"}
 
 
+# RFC 7396, appendix A, without the rows whose original is no object: a field always is one.
+RFC_7396 = (
+    ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+    ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+    ({"a": "b"}, {"a": None}, {}),
+    ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+    ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+    ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+    ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+    ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+    ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+    ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+)
+
+
+def test_the_cases_of_the_rfc(session, subtests):
+    for number, (before, patch, after) in enumerate(RFC_7396):
+        with subtests.test(number=number):
+            create_asset(session, {"hostname": f"h{number}", "metadata": before})
+            asset, _ = update_asset(session, f"h{number}", {"metadata": patch})
+            assert asset["metadata"] == after
+
+
 def test_an_update_that_changes_nothing_writes_nothing(session, ids):
     before = find_asset(session, "web-01").updated_at
     events = len(session.scalars(select(Event)).all())
@@ -333,6 +356,10 @@ HELD = (
     ("windows server", ["win-01"]),
     ("db", ["db-01"]),
     ("%", []),
+    ("{", []),
+    ('"', []),
+    ("role", ["web-01", "web-02", "web-03", "db-01"]),
+    ("true", ["web-01"]),
     ("web_01", []),
     ("\\", []),
     ("' or 1=1 --", []),
@@ -346,6 +373,13 @@ def test_free_text_is_text(session, ids, subtests):
             page = list_assets(session, {}, words=words)
             assert [asset["hostname"] for asset in page.assets] == found
             assert page.total == len(found)
+
+
+def test_text_is_found_at_any_depth(session):
+    create_asset(session, {"hostname": "a", "metadata": {"x": [{"deep": ['needle "q"']}]}})
+    for words in ("NEEDLE", 'needle "q"', "deep", "x"):
+        assert list_assets(session, {}, words=words).total == 1
+    assert list_assets(session, {}, words='"deep"').total == 0
 
 
 def test_marks_of_like_are_found_as_they_are(session):

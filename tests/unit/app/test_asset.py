@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.asset import check_values, normalise_hostname
+from app.asset import CRITICALITIES, STATUSES, TYPES, check_values, normalise_hostname
+from tool_catalog.loader import TOOLS, load_tool
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,11 @@ def test_good_values_take_their_one_spelling():
 def test_the_one_spelling_of_a_host_name_is_its_own(name):
     once = normalise_hostname(name)
     assert normalise_hostname(once) == once == name.lower()
+
+
+@pytest.mark.parametrize("path", sorted((TOOLS / "asset").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_tools_offer_the_choices_that_there_are(path):
+    (operation,) = load_tool(path).operations.values()
+    known = {"type": TYPES, "status": STATUSES, "criticality": CRITICALITIES}
+    offered = {name: p.choices for name, p in operation.parameters.items() if name in known}
+    assert offered == {name: known[name] for name in offered}
