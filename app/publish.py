@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from amqp.exceptions import ChannelError
 from celery import Celery
 from kombu.exceptions import OperationalError
 
@@ -105,9 +106,14 @@ class Publisher:
             log.warning("ledger unreachable: unsent steps are found after resend_s")
 
     def _read_depth(self, queue: str) -> int:
-        with _broker_errors(), self._celery.connection_for_write() as connection:
-            channel: Any = connection.default_channel
-            return int(channel.queue_declare(queue=queue, passive=True).message_count)
+        with _broker_errors(), self._celery.pool.acquire(block=True, timeout=5) as connection:
+            channel: Any
+            with connection.channel() as channel:
+                try:
+                    found = channel.queue_declare(queue=queue, passive=True)
+                except connection.channel_errors:
+                    return 0  # Redis knows no empty list; RabbitMQ no queue before its consumer
+            return int(found.message_count)
 
 
 @contextmanager
