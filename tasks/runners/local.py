@@ -20,7 +20,7 @@ from app.step import Credential, Target
 from tasks.runners.base import RawOutput, StepControl
 from tasks.runners.checks import raise_unless_passed, refuse_stopped
 from tasks.runners.environment import FIXED, MARKER, SEARCH_PATH
-from tasks.runners.output import ARTIFACT_BYTES, ArtifactFile, Outputs
+from tasks.runners.output import open_outputs
 from tasks.runners.processes import end_processes, signal_group
 from tasks.runners.watch import Feed, watch
 from tool_catalog.model import Reason
@@ -64,10 +64,7 @@ class LocalRunner:
         self, command: Command, control: StepControl, before_effect: Callable[[], None]
     ) -> RawOutput:
         refuse_stopped(control)
-        artifact = None
-        if command.artifact is not None:
-            artifact = ArtifactFile(self._scratch, command.artifact_max_bytes or ARTIFACT_BYTES)
-        outputs = Outputs(control.on_line, artifact)
+        outputs = open_outputs(command, self._scratch, control.on_line)
         try:
             before_effect()
             with _Child(command) as child:

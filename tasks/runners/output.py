@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from app.command import Command
 from tasks.runners.base import RawOutput
 
 #: What of each stream is kept inline, from its beginning.
@@ -96,6 +97,13 @@ class ArtifactFile:
         """Nobody will take it."""
         self._file.close()
         self.path.unlink(missing_ok=True)
+
+
+def open_outputs(command: Command, scratch: Path, on_line: Callable[[str, str], None]) -> "Outputs":
+    """Where a command's output goes; an artifact goes to a new file in `scratch`."""
+    if command.artifact is None:
+        return Outputs(on_line)
+    return Outputs(on_line, ArtifactFile(scratch, command.artifact_max_bytes or ARTIFACT_BYTES))
 
 
 class Outputs:

@@ -1,0 +1,219 @@
+"""Runs commands on POSIX hosts over SSH, and ends them there for certain."""
+
+import re
+import secrets
+import select
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import paramiko
+
+from app.command import Command
+from app.errors import StepError
+from app.step import Credential, Target
+from tasks.runners.base import RawOutput, StepControl
+from tasks.runners.checks import raise_unless_passed, refuse_stopped
+from tasks.runners.output import open_outputs
+from tasks.runners.remote import (
+    MISSING_STATUS,
+    MISSING_WORDS,
+    command_line,
+    signal_line,
+    stdin_text,
+    stop_line,
+    sudo_line,
+)
+from tasks.runners.ssh_connections import Connections, Session, unreachable
+from tasks.runners.watch import Feed, watch
+from tool_catalog.model import Reason
+
+_READ_BYTES = 64 * 1024
+#: How much is read before cancel and deadline are looked at again, in reads.
+_READS = 16
+#: A remote child that left with our pipe open is not waited for longer than this.
+_AFTER_EXIT_S = 0.5
+#: For the side channel that signals and ends; ending takes up to 4 s.
+_SIDE_S = 10.0
+
+_LOST = (OSError, EOFError, paramiko.SSHException)
+
+_SUDO_REFUSED = re.compile(
+    rb"sudo: (a password is required|no password was provided|\d+ incorrect password)"
+    rb"|is not in the sudoers file|is not allowed to (execute|run sudo)"
+)
+
+
+class SshRunner:
+    """Runs an argv on a target; connections are kept, one command at a time on each."""
+
+    def __init__(self, scratch: Path) -> None:
+        #: Where artifacts are written until somebody stores them; made when needed.
+        self._scratch = scratch
+        self._connections = Connections()
+
+    def run(
+        self,
+        command: Command,
+        target: Target,
+        credential: Credential | None,
+        control: StepControl,
+    ) -> RawOutput:
+        """Connect, check, arm, run. Raises StepError saying what to do next."""
+        if credential is None:
+            raise StepError(
+                Reason.AUTH_FAILED,
+                f"there is no credential for {target.name}; add one to the asset",
+            )
+        refuse_stopped(control)
+        if command.precheck:
+            self._check(command, target, credential, control)
+        raw = self._run_one(command, target, credential, control)
+        _explain(command, target, credential, raw)
+        return raw
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._connections.close()
+
+    def _check(
+        self, command: Command, target: Target, credential: Credential, control: StepControl
+    ) -> None:
+        """Raise CHECK_FAILED unless the precheck exits 0."""
+        check = Command(kind="argv", argv=command.precheck, env=command.env)
+        quiet = StepControl(control.seconds_left, cancelled=control.cancelled)
+        raw = self._run_one(check, target, credential, quiet)
+        _explain(check, target, credential, raw)
+        raise_unless_passed(command.precheck, raw)
+
+    def _run_one(
+        self, command: Command, target: Target, credential: Credential, control: StepControl
+    ) -> RawOutput:
+        marker = secrets.token_hex(16)
+        line = command_line(command, credential, marker, control.seconds_left)
+        stdin = stdin_text(command, credential, marker)
+        with self._connections.session(target, credential) as session:
+            refuse_stopped(control)
+            outputs = open_outputs(command, self._scratch, control.on_line)
+            try:
+                control.before_effect()
+                remote = _Remote(session, credential, marker)
+                remote.start(line, stdin)
+                return watch(remote, command, outputs, control)
+            except BaseException:
+                outputs.discard()
+                raise
+
+
+def _explain(command: Command, target: Target, credential: Credential, raw: RawOutput) -> None:
+    """Raise where the command never began: its program is missing, or sudo refused."""
+    missing = f"{MISSING_WORDS}: {command.argv[0]}".encode()
+    if raw.exit_code == MISSING_STATUS and missing in raw.stderr:
+        raise StepError(
+            Reason.MISSING_PROGRAM,
+            f"{command.argv[0]} is not installed on {target.name}; install it there",
+        )
+    if credential.become is not None and raw.exit_code == 1 and _SUDO_REFUSED.search(raw.stderr):
+        raise StepError(
+            Reason.NO_PRIVILEGE,
+            f"sudo on {target.name} refused {credential.username}; "
+            f"check the sudo rule and the password of credential {credential.name}",
+        )
+
+
+class _Remote:
+    """A command on a channel, which its marker finds again on the host."""
+
+    def __init__(self, session: Session, credential: Credential, marker: str) -> None:
+        self._session = session
+        self._channel = session.channel
+        self._credential = credential
+        self._marker = marker
+        #: When we stop reading; moved on by output once the command has exited.
+        self._until: float | None = None
+
+    def start(self, line: str, stdin: str) -> None:
+        """Start it; raises UNREACHABLE where it may or may not have begun."""
+        try:
+            self._channel.settimeout(_SIDE_S)
+            self._channel.exec_command(line)
+            with suppress(OSError):  # it ended without reading: its output says why
+                self._channel.sendall(stdin.encode())
+                self._channel.shutdown_write()
+        except _LOST as error:
+            raise self._lost(error) from None
+
+    def pump(self, feed: Feed, timeout_s: float) -> bool:
+        """Wait for output or exit, and feed what came; raises UNREACHABLE when it is cut off."""
+        self._wait(timeout_s)
+        fed = self._read(feed)
+        if not self._channel.exit_status_ready():
+            return True
+        if self._channel.eof_received or self._channel.closed:
+            return self._read(feed)
+        if fed or self._until is None:
+            self._until = time.monotonic() + _AFTER_EXIT_S
+        return time.monotonic() < self._until
+
+    def signal(self, name: str) -> None:
+        """Signal the program from a second channel."""
+        with suppress(*_LOST):  # an `end` follows where this had no effect
+            self._side(signal_line(self._credential, self._marker, name))
+
+    def end(self) -> bool:
+        """End the command's processes from a second channel; of a new connection, if need be."""
+        line = stop_line(self._credential, self._marker)
+        for _ in range(2):
+            try:
+                return self._side(line) == "gone"
+            except _LOST:  # fabric opens a closed connection anew
+                self._session.broken = True
+                self._session.connection.close()
+        return False
+
+    def exit_code(self) -> int | None:
+        """The exit status; None where a signal ended even the wrapper."""
+        status = self._channel.exit_status
+        if status == -1 and not self._session.connection.is_connected and not self._session.broken:
+            raise self._lost(EOFError("the connection was closed"))
+        return None if status == -1 else int(status)
+
+    def _wait(self, timeout_s: float) -> None:
+        if self._channel.eof_received:  # its file descriptor stays readable from here on
+            self._channel.status_event.wait(timeout_s)
+            return
+        poll = select.poll()
+        poll.register(self._channel.fileno(), select.POLLIN)
+        poll.poll(timeout_s * 1000)
+
+    def _read(self, feed: Feed) -> bool:
+        """Feed what has arrived; False where nothing had."""
+        fed = False
+        for _ in range(_READS):
+            if self._channel.recv_ready():
+                feed("stdout", self._channel.recv(_READ_BYTES))
+            elif self._channel.recv_stderr_ready():
+                feed("stderr", self._channel.recv_stderr(_READ_BYTES))
+            else:
+                break
+            fed = True
+        return fed
+
+    def _side(self, line: str) -> str:
+        return _ask(self._session.connection.create_session(), line, self._credential)
+
+    def _lost(self, error: BaseException) -> StepError:
+        self._session.broken = True
+        return unreachable(self._session.target, error, sent=True)
+
+
+def _ask(channel: paramiko.Channel, line: str, credential: Credential) -> str:
+    """The last line that a short command prints; raises what paramiko does."""
+    with channel:
+        channel.settimeout(_SIDE_S)
+        channel.exec_command(line)
+        channel.sendall(sudo_line(credential).encode())
+        channel.shutdown_write()
+        said = channel.makefile("rb").read()
+    lines = said.decode(errors="replace").splitlines()
+    return lines[-1].strip() if lines else ""

@@ -1,0 +1,12 @@
+"""The runners by the connection type of a target."""
+
+from app.config import Settings
+from tasks.runners.base import Runner
+from tasks.runners.local import LocalRunner
+from tasks.runners.ssh import SshRunner
+
+
+def make_runners(settings: Settings) -> dict[str, Runner]:
+    """One runner per `Target.connection`, for the life of a worker; close each at its end."""
+    scratch = settings.state_dir.absolute() / "run"
+    return {"local": LocalRunner(scratch), "ssh": SshRunner(scratch)}

@@ -1,0 +1,131 @@
+"""A real sshd on loopback, as root or as an ordinary user: own keys, own configuration."""
+
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.admin.servers import find_free_port
+from app.step import Credential, Secret, Target
+
+CONFIG = """
+ListenAddress 127.0.0.1:{port}
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/authorized_keys
+PidFile none
+UsePAM no
+StrictModes no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+MaxStartups 100:30:200
+MaxSessions 10
+LogLevel VERBOSE
+{extra}
+"""
+
+
+@dataclass
+class Sshd:
+    """A running server and what a client needs to log in to it."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def host_key(self) -> str:
+        """The public host key, as an asset's `connection.host_key` has it."""
+        return " ".join((self.folder / "host_key.pub").read_text().split()[:2])
+
+    @property
+    def target(self) -> Target:
+        return Target(
+            name="lab-host",
+            asset_id=1,
+            address="127.0.0.1",
+            connection="ssh",
+            port=self.port,
+            options={"host_key": self.host_key},
+        )
+
+    @property
+    def credential(self) -> Credential:
+        return Credential(
+            name="lab-key",
+            username=getpass.getuser(),
+            private_key=Secret((self.folder / "user_key").read_text()),
+        )
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def connections(self) -> int:
+        """How many times somebody logged in."""
+        return self.log.count("Accepted publickey")
+
+    def cut_connections(self) -> None:
+        """Kill the processes that serve open connections, as a dying host would."""
+        for child in children_of(self.process.pid):
+            os.kill(child, signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Stop answering, as a host does whose kernel hangs; `stop` still works."""
+        for pid in (self.process.pid, *children_of(self.process.pid)):
+            os.kill(pid, signal.SIGSTOP)
+
+    def stop(self) -> None:
+        """End the server and every connection."""
+        self.cut_connections()
+        self.process.kill()
+        self.process.wait(10)
+
+
+def children_of(pid: int) -> list[int]:
+    """The direct children of a process."""
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text().split()] if path.exists() else []
+
+
+def make_key(path: Path, kind: str = "ed25519") -> None:
+    """A key pair without a passphrase."""
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)], check=True)
+
+
+def start_sshd(folder: Path, program: str, extra: str = "") -> Sshd:
+    """Start a server in `folder` on a free port and wait until it answers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd's privilege separation
+    for name in ("host_key", "user_key"):
+        if not (folder / name).exists():
+            make_key(folder / name)
+    shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
+    port = find_free_port()
+    (folder / "config").write_text(CONFIG.format(port=port, folder=folder, extra=extra))
+    argv = [program, "-D", "-f", str(folder / "config"), "-E", str(folder / "log")]
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+    _wait_for(port, process, folder / "log")
+    return Sshd(folder, port, process)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise RuntimeError(f"sshd ended: {log.read_text()}")
+        try:
+            with socket.create_connection(("127.0.0.1", port), 1) as client:
+                if client.recv(4) == b"SSH-":
+                    return
+        except OSError:
+            time.sleep(0.02)
+    process.kill()
+    process.wait()
+    raise RuntimeError(f"sshd does not answer on port {port}: {log.read_text()}")
