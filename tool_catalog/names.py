@@ -37,7 +37,7 @@ def suggest(name: str, allowed: Iterable[str]) -> str | None:
 
 def did_you_mean(suggestion: str | None) -> str:
     """The end of a message: `; did you mean 'depth'?`, or nothing."""
-    return f"; did you mean {suggestion!r}?" if suggestion else ""
+    return f"; did you mean {str(suggestion)!r}?" if suggestion else ""
 
 
 def shorten(text: str, longest: int = 80) -> str:

@@ -24,7 +24,9 @@ def check_value(parameter: Parameter, value: Any) -> Any:  # noqa: ANN401  # any
 
 def check_program(argv: list[str]) -> None:
     """The first item of a whole command line: a program's name or an absolute path."""
-    program = argv[0] if argv else ""
+    if not argv:
+        raise BadValue("out_of_range", "needs at least a program's name")
+    program = argv[0]
     if not _PROGRAM.fullmatch(posixpath.basename(program)):
         raise BadValue("bad_format", "must begin with a program's name", place="[0]")
     if "/" in program and program != posixpath.normpath(program):
