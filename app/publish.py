@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from amqp.exceptions import ChannelError
 from celery import Celery
 from kombu.exceptions import OperationalError
 
@@ -106,8 +105,8 @@ class Publisher:
             log.warning("ledger unreachable: unsent steps are found after resend_s")
 
     def _read_depth(self, queue: str) -> int:
-        with _broker_errors(), self._celery.pool.acquire(block=True, timeout=5) as connection:
-            channel: Any
+        pool: Any = self._celery.pool
+        with _broker_errors(), pool.acquire(block=True, timeout=5) as connection:
             with connection.channel() as channel:
                 try:
                     found = channel.queue_declare(queue=queue, passive=True)

@@ -13,6 +13,7 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 from app.errors import StepError, Unavailable
+from app.observe.logs import bind
 from app.step import State, StepResult
 from app.store.ledger import Sending
 from tasks.perform import perform
@@ -46,7 +47,8 @@ def execute_step(step_id: int, attempt: int, link: int | None, shop: Workshop) -
         return Ended()
     if isinstance(claimed, Sending):
         return Ended(claimed, Reason.REFUSED_BY_POLICY)
-    with shop.running.watch(claimed) as running:
+    names = {"execution_id": str(claimed.execution_id), "step_id": claimed.id}
+    with bind(**names, attempt=claimed.attempt), shop.running.watch(claimed) as running:
         started = time.monotonic()
         operation = shop.catalog.operation(shop.catalog.find(claimed.tool), claimed.operation)
         if operation.repeat is Repeat.TRANSACTIONAL:
@@ -66,6 +68,7 @@ def new_token() -> UUID:
 def conclude(running: Running, result: StepResult, link: int | None, shop: Workshop) -> Ended:
     """Write the result down, as far as the step is still ours."""
     step = running.step
+    log.info("%s.%s %s %s", step.tool, step.operation, result.state, result.reason or "")
     if running.draining and result.state is State.CANCELLED:
         # Not armed: as if never started. Armed and repeatable: its lease runs out, it runs again.
         if not running.armed:

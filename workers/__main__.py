@@ -1,7 +1,7 @@
 """`python -m workers <pool|dispatcher|beat|flower>`: one process of the farm."""
 
-import os
 import sys
+import warnings
 
 from app.config import Settings, read_settings
 from app.errors import ConfigError, Unavailable
@@ -46,14 +46,21 @@ def run_pool(pool: Pool, settings: Settings) -> int:
         )
         return NOT_POSSIBLE
     celery = make_worker_app(settings, pool)
-    argv = ["worker", "-n", f"{pool}@{settings.host}", "--without-gossip", "--without-mingle"]
-    argv += ["--loglevel", settings.log_level, "--quiet"]
-    argv += [] if settings.events else ["--without-heartbeat"]
-    celery.worker_main(argv)
-    return 0
+    worker = celery.Worker(
+        hostname=f"{pool}@{settings.host}",
+        pool=celery.conf.worker_pool,
+        concurrency=settings.slots,
+        loglevel=settings.log_level,
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=not settings.events,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
 
 
 if __name__ == "__main__":
     # Celery warns root because of pickle; we read JSON only.
-    os.environ.setdefault("C_FORCE_ROOT", "1")
+    warnings.filterwarnings("ignore", "You're running the worker with superuser privileges")
     sys.exit(main(sys.argv[1:]))

@@ -4,6 +4,7 @@
 serves all domains, and `-Q` narrows it as usual.
 """
 
+import logging
 import os
 
 from celery.signals import setup_logging
@@ -29,6 +30,9 @@ def make_worker_app(settings: Settings, pool: Pool | None = None) -> FarmCelery:
 
 def _set_up_logging(**_options: object) -> None:
     set_up_logging(_settings.log_level, _settings.log_format)
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        # Our own line a step says more, with its ids; theirs would be two more.
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 _settings = read_settings()

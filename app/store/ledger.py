@@ -239,13 +239,11 @@ def _rows_json(step: CheckedStep) -> list[dict[str, Any]]:
         "tool": step.tool,
         "operation": step.operation,
         "domain": step.domain,
-        "repeat": step.repeat.value,
         # May ride in a chain: what it does is known, and one row completes its stage.
         "linkable": not step.dynamic and not step.waits and len(step.rows) == 1,
         "dynamic": step.dynamic,
         "template": step.template,
         "on_failure": step.on_failure,
-        "timeout_s": step.timeout_s,
         "queue_timeout_s": step.queue_timeout_s,
         "max_retries": step.max_retries,
         "backoff_s": step.backoff_s,
@@ -266,6 +264,8 @@ def row_json(step: CheckedStep, row: CheckedRow) -> dict[str, Any]:
         "mutex": row.mutex,
         "queue": step.queue,
         "effect": step.effect.value,
+        "repeat": step.repeat.value,
+        "timeout_s": step.timeout_s,
         "needs": step.needs,
     }
 

@@ -518,24 +518,25 @@ begin
     if not found then return jsonb_build_object('accepted', false); end if;
     update steps set state = 'queued', parameters = x.parameters, target = x.target,
         asset_id = x.asset_id, secrets = x.secrets, mutex = x.mutex, queue = x.queue,
-        effect = x.effect, needs = x.needs, queued_at = clock_timestamp()
+        effect = x.effect, repeat = x.repeat, timeout_s = x.timeout_s, needs = x.needs,
+        queued_at = clock_timestamp()
     from jsonb_to_record(p_rows -> 0) as x (
         parameters jsonb, target jsonb, asset_id int, secrets text[], mutex text, queue text,
-        effect text, needs jsonb)
+        effect text, repeat text, timeout_s float, needs jsonb)
     where id = p_step;
     insert into steps (tenant, execution_id, principal_id, position, key, target_index, stage,
                        tool, operation, domain, queue, effect, repeat, linkable, dynamic, template,
                        parameters, target, asset_id, secrets, on_failure, timeout_s,
                        queue_timeout_s, max_retries, backoff_s, needs, mutex, state, queued_at)
     select s.tenant, s.execution_id, s.principal_id, s.position, s.key, r.ordinality - 1, s.stage,
-           s.tool, s.operation, s.domain, x.queue, x.effect, s.repeat, false, true, null,
-           x.parameters, x.target, x.asset_id, x.secrets, s.on_failure, s.timeout_s,
+           s.tool, s.operation, s.domain, x.queue, x.effect, x.repeat, false, true, null,
+           x.parameters, x.target, x.asset_id, x.secrets, s.on_failure, x.timeout_s,
            s.queue_timeout_s, s.max_retries, s.backoff_s, x.needs, x.mutex, 'queued',
            clock_timestamp()
     from jsonb_array_elements(p_rows) with ordinality as r,
          jsonb_to_record(r.value) as x (
              parameters jsonb, target jsonb, asset_id int, secrets text[], mutex text, queue text,
-             effect text, needs jsonb)
+             effect text, repeat text, timeout_s float, needs jsonb)
     where r.ordinality > 1
     order by r.ordinality;
     e.stage_open := e.stage_open + jsonb_array_length(p_rows) - 1;
