@@ -1,4 +1,7 @@
+import base64
+import json
 import os
+import secrets
 import subprocess
 import sys
 import time
@@ -9,6 +12,11 @@ import pytest
 import requests
 
 from app.admin.servers import find_free_port
+from app.config import read_settings
+from app.parts import build_parts
+from app.plan_reader import read_request
+from app.principal import Role
+from app.submit import submit
 
 PROJECT = Path(__file__).parents[2]
 START_TIMEOUT_S = 30
@@ -109,3 +117,69 @@ def test_a_taken_port_is_named(start_flower):
         with start_flower(OPSFARM_FLOWER_PORT=port) as (_, second):
             assert second.wait(timeout=START_TIMEOUT_S) != 0
             assert f"127.0.0.1:{port}".encode() in second.stdout.read()
+
+
+@pytest.fixture
+def farm(database_url, redis_server, tmp_path, monkeypatch):
+    """A farm with Celery events on and one automation worker; its parts."""
+    for name, value in {
+        "OPSFARM_DATABASE_URL": database_url,
+        "OPSFARM_BROKER_URL": redis_server,
+        "OPSFARM_QUEUE_PREFIX": f"{secrets.token_hex(4)}.",
+        "OPSFARM_SECRET_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
+        "OPSFARM_STATE_DIR": str(tmp_path / "state"),
+        "OPSFARM_HOST": f"test-{secrets.token_hex(4)}",
+        "OPSFARM_EVENTS": "1",
+        "OPSFARM_REMOTE_CONTROL": "1",
+        "PYTHONPATH": str(PROJECT),
+    }.items():
+        monkeypatch.setenv(name, value)
+    parts = build_parts(read_settings())
+    log = tmp_path / "worker.log"
+    with log.open("wb") as sink:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "workers", "automation"], cwd=tmp_path, stdout=sink, stderr=sink
+        )
+    yield parts
+    worker.terminate()
+    worker.wait(timeout=30)
+    parts.engine.dispose()
+    parts.celery.close()
+
+
+def await_answer(url, path, good):
+    """What Flower answers as soon as it is `good`."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        answer = requests.get(url + path, timeout=10)
+        if answer.ok and good(answer.json()):
+            return answer.json()
+        time.sleep(0.2)
+    pytest.fail(f"Flower shows {answer.text} at {path}")
+
+
+def test_steps_and_workers_appear_under_readable_names_and_no_value_does(start_flower, farm):
+    principal, _ = farm.principals.add("default", "ops", Role.OPERATOR)
+    good = {"tool": "df", "parameters": {"path": "/", "exclude_types": ["plantedfs"]}}
+    bad = {"tool": "df", "id": "bad", "parameters": {"path": "/planted/nowhere"}}
+    plan = {"name": "disk-check", "steps": [good, bad]}
+    worker = f"automation@{farm.settings.host}"
+    with start_flower() as (url, process):
+        wait_for(url, process)
+        await_answer(url, "/api/workers?refresh=1", lambda workers: worker in workers)
+        submit(read_request(json.dumps(plan).encode()).plan, principal, farm)
+        tasks = await_answer(
+            url,
+            "/api/tasks",
+            lambda tasks: {task["state"] for task in tasks.values()} == {"SUCCESS", "FAILURE"},
+        )
+        pages = [requests.get(f"{url}/task/{task}", timeout=10).text for task in tasks]
+    shown = sorted((task["name"], task["args"], task["worker"]) for task in tasks.values())
+    assert shown == [
+        ("df.usage", "disk-check 1 x1", worker),
+        ("df.usage", "disk-check 2 x1", worker),
+    ]
+    assert len(pages) == 2
+    assert "planted" not in json.dumps(tasks) + "".join(pages)
+    # A failure is named by its reason code, without anything of the step's data.
+    assert "StepFailed('not_found')" in {task["exception"] for task in tasks.values()}
