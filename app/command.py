@@ -10,9 +10,9 @@ from app.errors import StepError
 from app.step import Secret
 from tool_catalog.model import ArgvItem, CatalogError, Operation, ParameterType, Reason
 
-#: `{name}` or `{credential.password}`; other braces (`{{.ID}}`, `%{http_code}`) are plain text
-#: unless an operation has a parameter of that name.
-_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*(?:\.[a-z]+)?)\}")
+#: `{name}` or `{credential.password}`; other braces (`{{name}}`, `%{http_code}`) are plain text.
+#: The catalogue's check reads them the same way.
+PLACEHOLDER = re.compile(r"(?<![%${])\{([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)?)\}(?!\})")
 
 #: Names that `stdin` and `env` may use beside parameters; the login of the step's target.
 _CREDENTIAL_NAMES = frozenset({"credential.username", "credential.password"})
@@ -151,6 +151,8 @@ def _as_text(value: object) -> str:
         return str(int(value))
     if isinstance(value, list | tuple):
         return ",".join(_as_text(item) for item in value)
+    if isinstance(value, Mapping) and "$artifact" in value:
+        return f"artifact:{value['$artifact']}"  # a dry run: a worker puts the file's path here
     return str(value)
 
 
@@ -190,10 +192,10 @@ class _Words:
 
     def _literal(self, item: str) -> list[str]:
         """Literal text and `{p}`: always one argument."""
-        names = [n for n in _PLACEHOLDER.findall(item) if n in self._operation.parameters]
+        names = [n for n in PLACEHOLDER.findall(item) if n in self._operation.parameters]
         if any(not self._present(name) for name in names):
             return []
-        word = _PLACEHOLDER.sub(self._replace, item)
+        word = PLACEHOLDER.sub(self._replace, item)
         if word.startswith("-") and not item.startswith("-") and not self._is_signed(names[0]):
             self._refuse(names[0])
         return [word]
@@ -266,7 +268,7 @@ class _Texts:
         """The text; None when a parameter that it names is absent."""
         parts: list[str | Secret] = []
         end = 0
-        for found in _PLACEHOLDER.finditer(template):
+        for found in PLACEHOLDER.finditer(template):
             if found[1] not in self._operation.parameters and found[1] not in _CREDENTIAL_NAMES:
                 continue
             value = self._value(found[1])

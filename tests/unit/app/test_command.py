@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.command import (
     HIDDEN_SECRETS,
+    PLACEHOLDER,
     Command,
     SecretText,
     build_command,
@@ -17,6 +18,7 @@ from app.command import (
 )
 from app.errors import StepError
 from app.step import Secret
+from tool_catalog import operation_checks
 from tool_catalog.model import CatalogError, Operation, Reason
 
 ANY = {
@@ -67,6 +69,7 @@ def words(*argv, **parameters):
         ("{ratio}", {"ratio": 2.5}, ["2.5"]),
         ("{word}", {"word": ""}, [""]),
         ("{{.ID}} %{http_code} {print $1}", {}, ["{{.ID}} %{http_code} {print $1}"]),
+        ("%{word} ${word} {{word}}", {"word": "x"}, ["%{word} ${word} {{word}}"]),
         ({"flag": "-i", "if": "deep"}, {"deep": True}, ["-i"]),
         ({"flag": "-i", "if": "deep"}, {"deep": False}, []),
         ({"flag": "-i", "if": "deep"}, {}, []),
@@ -119,6 +122,10 @@ def test_a_value_is_always_one_argument(value):
 
 def test_values_that_look_like_placeholders_are_not_filled_again():
     assert words("tool", "x{word}{text}", word="{text}", text="{word}") == ["tool", "x{text}{word}"]
+
+
+def test_the_catalogue_s_check_reads_placeholders_the_same_way():
+    assert operation_checks._PLACEHOLDER.pattern == PLACEHOLDER.pattern
 
 
 def test_an_item_that_is_no_item_names_the_operation():
@@ -236,6 +243,10 @@ def test_run_for_artifact_and_precheck():
 
 def test_an_artifact_parameter_is_its_local_path():
     assert words("tcpdump", "-r", "{file}", file="/run/x.pcap") == ["tcpdump", "-r", "/run/x.pcap"]
+
+
+def test_a_dry_run_names_an_artifact_by_its_id():
+    assert words("tcpdump", "-r", "{file}", file={"$artifact": "a1"})[2] == "artifact:a1"
 
 
 def test_python_operations_name_their_function():

@@ -1,9 +1,13 @@
 """Each parser on what tools really print, and on what they should not."""
 
+import jc
 import pytest
 
 from tasks.parsers.base import ParseError
+from tasks.parsers.fields import FIELD_TYPES
 from tasks.parsers.table import PARSERS, nothing, parse
+from tool_catalog import operation_checks
+from tool_catalog.loader import load_catalog
 from tool_catalog.model import Output
 
 DF = """Filesystem     Type  Inodes IUsed IFree 1B-blocks  Used Avail Use% Mounted on
@@ -230,3 +234,14 @@ def test_unknown_parser_names_the_allowed():
 @pytest.mark.parametrize("name", [*PARSERS, "jc.df"])
 def test_nothing_has_the_parser_s_own_shape(name):
     assert nothing(Output(parser=name)) in ("", [], {})
+
+
+def test_the_catalogue_allows_what_there_is():
+    assert set(operation_checks.PARSERS) == set(PARSERS)
+    assert set(operation_checks.FIELD_TYPES) == FIELD_TYPES
+
+
+def test_every_jc_parser_that_a_tool_names_exists():
+    operations = [o for tool in load_catalog().tools.values() for o in tool.operations.values()]
+    named = {o.output.parser.removeprefix("jc.") for o in operations} - set(PARSERS)
+    assert named <= set(jc.parser_mod_list())
