@@ -50,16 +50,7 @@ def find_cases(folder: Path = CASES) -> list[Case]:
 def read_case(path: Path) -> Case:
     """One case file; raises CatalogError naming it and the key."""
     shown = f"{path.parent.name}/{path.name}"
-    try:
-        body = read_document(path.read_bytes(), source=shown).value
-    except DocumentError as error:
-        raise CatalogError(f"{shown}:{error.line}:{error.column}: {error.message}") from None
-    if not isinstance(body, dict):
-        raise CatalogError(f"{shown}: must be a mapping")
-    for key in body:
-        if key not in _KEYS:
-            near = did_you_mean(suggest(key, _KEYS))
-            raise CatalogError(f"{shown}: unknown key {key!r}{near}")
+    body = _read_mapping(path, shown)
     if body.get("proven_by") not in list(Proof):
         raise CatalogError(f"{shown}: proven_by: must be one of {', '.join(Proof)}")
     if not isinstance(body.get("operation"), str):
@@ -75,3 +66,17 @@ def read_case(path: Path) -> Case:
         parameters=body.get("parameters") or {},
         claims=body,
     )
+
+
+def _read_mapping(path: Path, shown: str) -> Mapping[str, Any]:
+    try:
+        body = read_document(path.read_bytes(), source=shown).value
+    except DocumentError as error:
+        raise CatalogError(f"{shown}:{error.line}:{error.column}: {error.message}") from None
+    if not isinstance(body, dict):
+        raise CatalogError(f"{shown}: must be a mapping")
+    for key in body:
+        if key not in _KEYS:
+            near = did_you_mean(suggest(key, _KEYS))
+            raise CatalogError(f"{shown}: unknown key {key!r}{near}")
+    return body

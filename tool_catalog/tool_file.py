@@ -51,14 +51,13 @@ def read_tool(value: Any, *, name: str, domain: Domain, folder: str, digest: str
     _refuse_untaken(shared, file["operations"])
     for key, operation in operations.items():
         _check_links(key, operation, operations)
-    default = file.get("default")
-    _check_default(default, operations)
+    _check_default(file.get("default"), operations)
     return Tool(
         name=name,
         summary=file["summary"],
         domain=domain,
         folder=folder,
-        default=default,
+        default=file.get("default"),
         operations=operations,
         digest=digest,
     )

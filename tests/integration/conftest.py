@@ -3,6 +3,7 @@
 import pytest
 
 from tests.lab.api_farm import ApiFarm
+from tests.lab.run_tool import ToolBench
 
 
 @pytest.fixture
@@ -11,3 +12,11 @@ def api_farm(database_url, redis_server, tmp_path):
     farm = ApiFarm(database_url, redis_server, tmp_path / ".opsfarm")
     yield farm
     farm.close()
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """`bench.run("df", "usage", {...})`: an operation through the real local runner."""
+    bench = ToolBench(tmp_path / "state")
+    yield bench
+    bench.close()
