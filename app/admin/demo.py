@@ -65,8 +65,8 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="take the farm down afterwards")
     parser.add_argument("--began", type=float, help="when the installation began, epoch seconds")
     given = parser.parse_args()
-    _stop_at_signals()
     try:
+        _stop_at_signals()
         return _run(find_folder(), once=given.once, began=given.began)
     except OpsfarmError as error:
         note(f"demo: {error}")
@@ -105,7 +105,7 @@ def _run(folder: StateFolder, *, once: bool, began: float | None) -> int:
         seen = _perform(folder, farm)
         times["plan"] = time.monotonic() - started - times["start"]
         failures = find_failures(seen)
-        show(seen, farm, times, failures)
+        show(seen, None if once else farm, times, failures)
     return 1 if failures else 0
 
 

@@ -105,8 +105,10 @@ def _packet_was_seen(seen: Seen) -> bool:
     )
 
 
-def show(seen: Seen, farm: FarmFile, times: Mapping[str, float], failures: Sequence[str]) -> None:
-    """Everything that arrived, where to look further, and what is missing."""
+def show(
+    seen: Seen, farm: FarmFile | None, times: Mapping[str, float], failures: Sequence[str]
+) -> None:
+    """Everything that arrived, where to look further in a farm that stays, what is missing."""
     _title(f"Plan {seen.execution['state']}: execution {seen.execution_id}")
     print_table(
         ["step", "state", "what it says"],
@@ -115,9 +117,10 @@ def show(seen: Seen, farm: FarmFile, times: Mapping[str, float], failures: Seque
     _title("What arrived")
     for line in _arrivals(seen):
         click.echo(f"  {line}")
-    _title("Where to look")
-    for line in _directions(seen, farm):
-        click.echo(f"  {line}")
+    if farm is not None:
+        _title("Where to look")
+        for line in _directions(seen, farm):
+            click.echo(f"  {line}")
     spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in times.items())
     click.echo(f"\nTook: {spent}")
     for failure in failures:
@@ -147,10 +150,12 @@ def _arrivals(seen: Seen) -> list[str]:
 
 
 def _directions(seen: Seen, farm: FarmFile) -> list[str]:
+    ports = ", ".join(f"{name} {port}" for name, port in farm.ports.items())
     return [
-        f"API and its docs   {farm.api_url}/docs",
-        f"Flower             {farm.flower_url}",
-        f"this execution     .venv/bin/opsfarm executions show {seen.execution_id[:13]}",
-        "a tool of your own  .venv/bin/opsfarm run df",
-        "the farm           .venv/bin/opsfarm status | logs | down",
+        f"API and its docs  {farm.api_url}/docs",
+        f"Flower            {farm.flower_url}",
+        f"ports             {ports}",
+        f"this execution    .venv/bin/opsfarm executions show {seen.execution_id[:13]}",
+        "a tool            .venv/bin/opsfarm run df",
+        "the farm          .venv/bin/opsfarm status | logs | down",
     ]

@@ -163,13 +163,15 @@ def test_what_both_locks_hold_is_the_same_version():
     assert {name: test[name] for name in shared} == {name: runtime[name] for name in shared}
 
 
-def test_the_changelog_knows_the_version():
+def test_the_changelog_and_the_command_know_the_version():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     changelog = (PROJECT / "CHANGELOG.md").read_text()
     released = re.findall(r"^## \[(\d[^\]]*)\] - \d{4}-\d{2}-\d{2}$", changelog, re.MULTILINE)
     assert "## [Unreleased]" in changelog
     assert released
     assert released[0] == project["version"]
+    command = (PROJECT / "app" / "cli" / "main.py").read_text()
+    assert f'version_option("{project["version"]}"' in command
 
 
 def test_every_target_of_the_makefile_explains_itself_or_helps_another():
