@@ -7,7 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 CODE := app tasks workers tool_catalog queues.py
 CHECKED := $(CODE) tests $(wildcard benchmarks)
-PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --require-virtualenv
+# Without pip's cache: nothing is left outside of the project.
+PIP_INSTALL := $(BIN)/pip --no-cache-dir --disable-pip-version-check --require-virtualenv install --quiet
 SYSTEM_PACKAGES := tcpdump nmap iputils-ping iproute2 libcap2-bin openssh-server sudo
 
 # The first Python that really runs and is 3.11 or 3.12 (Redis's wheel stops there).

@@ -22,7 +22,7 @@ _LARGEST_BODY = 1_000_000
 _PACKET_PAUSE_S = 0.2
 
 
-@dataclass(slots=True)
+@dataclass  # without slots: aiosmtpd looks at every member, which fails on Python 3.11.2
 class Mailbox:
     """A mail server's address and what it took, in order of arrival."""
 
