@@ -19,7 +19,7 @@ from app.store.keyring import Keyring
 from app.store.ledger import Ledger
 from app.store.principals import Principals
 from app.store.records import Records
-from app.store.roster import Roster
+from app.store.roster import RecentOffers, Roster
 from app.store.schedules import Schedules
 from app.surroundings import Rules
 from app.worker_offer import WorkerOffer
@@ -34,7 +34,10 @@ class Parts:
     """What front doors, dispatcher, beat and workers are made of."""
 
     settings: Settings
+    #: For transactions: inventory, vault, schedules.
     engine: Engine
+    #: For the ledger's functions and for reads: every statement by itself.
+    autocommit: Engine
     celery: Celery
     catalog: Catalog
     rules: Rules
@@ -46,7 +49,13 @@ class Parts:
     artifacts: ArtifactStore
     principals: Principals
     roster: Roster
+    recent_offers: RecentOffers
     schedules: Schedules
+
+    def close(self) -> None:
+        """Let go of the database connections."""
+        self.engine.dispose()
+        self.autocommit.dispose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ class FarmView:
 
     def offers(self) -> Sequence[WorkerOffer]:
         """What workers advertised in the last 24 h."""
-        return self.parts.roster.offers(OFFER_AGE_S)
+        return self.parts.recent_offers.read()
 
     def secret_names(self) -> set[str]:
         """The names of this tenant's secrets."""
@@ -75,23 +84,27 @@ def build_parts(settings: Settings, celery: Celery | None = None, *, pool_size: 
     Raises ConfigError naming a setting that cannot work, CatalogError a bad tool file.
     """
     engine = make_engine(settings.database_url, pool_size=pool_size)
+    autocommit = make_engine(settings.database_url, pool_size=pool_size, autocommit=True)
     celery = celery or make_celery(settings)
     keyring = Keyring.from_settings(settings)
-    ledger = Ledger(engine)
+    ledger = Ledger(autocommit)
+    roster = Roster(engine)
     return Parts(
         settings=settings,
         engine=engine,
+        autocommit=autocommit,
         celery=celery,
         catalog=load_catalog(settings.tool_path, settings.fallback_domain),
         rules=Rules(read_policy(settings.policy_file), settings.routing, settings.queue_timeout_s),
         ledger=ledger,
-        records=Records(engine),
+        records=Records(autocommit),
         publisher=Publisher(celery, ledger, settings.window),
         inventory=Inventory(engine),
         vault=Vault(engine, keyring),
         artifacts=ArtifactStore(engine, _artifact_url(settings), settings.artifact_retention_days),
         principals=Principals(engine, keyring),
-        roster=Roster(engine),
+        roster=roster,
+        recent_offers=RecentOffers(roster, OFFER_AGE_S),
         schedules=Schedules(engine),
     )
 

@@ -55,7 +55,7 @@ def build_workshop(parts: Parts, worker: str, queues: tuple[str, ...]) -> Worksh
         ledger=parts.ledger,
         publisher=parts.publisher,
         sessions=make_sessions(parts.engine),
-        secrets=StepSecrets(parts.engine, parts.vault),
+        secrets=StepSecrets(parts.autocommit, parts.vault),
         artifacts=parts.artifacts,
         runners=make_runners(settings),
         operations=find_operations(parts.catalog),

@@ -84,6 +84,14 @@ def engine(database_url):
 
 
 @pytest.fixture
+def autocommit(database_url):
+    """The engine that the ledger's classes take: every statement by itself."""
+    engine = make_engine(database_url, autocommit=True)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
 def require_program():
     """`require_program("nmap")`: its path; skips on a laptop without it, fails in CI."""
 

@@ -34,7 +34,7 @@ class Dispatcher:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._outbox = Outbox(parts.engine)
+        self._outbox = Outbox(parts.autocommit)
         self._sweeper = Sweeper(parts, self._outbox)
         self._cleaned_at = time.monotonic()
 
@@ -118,4 +118,4 @@ def main(settings: Settings) -> None:
             stopped.wait(settings.dispatch_tick_s)
         finally:
             wake.clear()
-    parts.engine.dispose()
+    parts.close()

@@ -142,7 +142,7 @@ class FarmStep(bootsteps.StartStopStep):
         self.shop.live_output.stop()
         for runner in self.shop.runners.values():
             runner.close()
-        self._parts.engine.dispose()
+        self._parts.close()
 
     def terminate(self, worker: object) -> None:
         """Celery calls this instead of `stop` when it is told to hurry."""

@@ -68,5 +68,6 @@ def _show_operation(operation: Operation) -> dict[str, Any]:
         "timeout_s": operation.timeout_s,
         "needs": operation.needs.model_dump(mode="json"),
         "schema": operation_schema(operation),
+        "output": {"parser": operation.output.parser, "fields": dict(operation.output.fields)},
         "examples": [example.model_dump(mode="json") for example in operation.examples],
     }

@@ -1,15 +1,15 @@
 """`opsfarm assets`: the inventory by hand; each command is a plan of one asset tool."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import click
 
 from app.cli.farm import open_farm
 from app.cli.finish import Wait, finish
 from app.cli.outcome_text import note_failures
-from app.cli.output import examples, json_option, note, print_fields, print_records
+from app.cli.output import examples, json_option, note, print_output, print_records
+from app.cli.run import find_operation
 from app.cli.values import read_pairs
 from app.step import State
 
@@ -85,16 +85,18 @@ def _name_asset(asset: str) -> dict[str, Any]:
 
 def _run(tool: str, named: Mapping[str, Any], pairs: tuple[str, ...] = ()) -> None:
     farm = open_farm()
-    schema = None
-    if pairs:
-        operations = farm.http.get(f"/tools/{quote(tool)}")["operations"]
-        schema = next(iter(operations.values()))["schema"]
-    parameters = {**read_pairs(pairs, schema), **named}
+    operation = find_operation(farm, tool)
+    parameters = {**read_pairs(pairs, operation.get("schema")), **named}
     execution = farm.submit({"steps": [{"tool": tool, "parameters": parameters}]})
-    finish(execution, Wait(), _print_assets, quiet=True)
+    order = tuple(operation["output"]["fields"])
+
+    def show(shown: Mapping[str, Any]) -> None:
+        _print_assets(shown, order)
+
+    finish(execution, Wait(), show, quiet=True)
 
 
-def _print_assets(execution: Mapping[str, Any]) -> None:
+def _print_assets(execution: Mapping[str, Any], order: Sequence[str]) -> None:
     """Assets as a table, one asset as its fields."""
     step = execution["steps"][0]
     output = step["results"][0]["output"]
@@ -106,4 +108,4 @@ def _print_assets(execution: Mapping[str, Any]) -> None:
         print_records([{name: asset.get(name) for name in _LISTED} for asset in found])
         note(f"{len(found)} of {output.get('total', len(found))}")
         return
-    print_fields(found[0] if found else output.get("asset", output))
+    print_output(found[0] if found else output.get("asset", output), order or _LISTED)

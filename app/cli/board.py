@@ -146,6 +146,6 @@ def _move_row(row: Row, state: State, event: Mapping[str, Any]) -> None:
     row.summary = data.get("summary") or ""
     if state is State.RUNNING:
         row.started_at, row.duration_s = moment, None
-        row.worker = data.get("worker")
+        row.worker = event.get("actor")
     elif row.started_at is not None and state in FINAL_STATES:
         row.duration_s = (moment - row.started_at).total_seconds()

@@ -50,7 +50,7 @@ def finish(
         print_json(shown)
     elif status is not Exit.INTERRUPTED:
         show(shown)
-    if not quiet:
+    if not quiet and status is not Exit.INTERRUPTED:
         note(f"execution {execution.id}: {shown['state']}")
     click.get_current_context().exit(status)
 

@@ -1,6 +1,6 @@
 """An execution's end in words: the tool's own text for one step, a table for many."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.cli.output import cell, note, print_output, print_table, print_text
@@ -28,11 +28,14 @@ def print_steps(execution: Mapping[str, Any]) -> None:
         note_failures(step)
 
 
-def print_tool_text(step: Mapping[str, Any]) -> None:
-    """What the tool gave on its one target, or a table over its targets."""
+def print_tool_text(step: Mapping[str, Any], order: Sequence[str] = ()) -> None:
+    """What the tool gave on its one target, or a table over its targets.
+
+    `order` is that of the tool's output fields.
+    """
     results = step["results"]
     if len(results) == 1:
-        _print_result(results[0])
+        _print_result(results[0], order)
     else:
         rows = [[row["target"], row["state"], row["reason"], row["summary"]] for row in results]
         print_table(["target", "state", "reason", "summary"], rows)
@@ -61,11 +64,11 @@ def note_failures(step: Mapping[str, Any]) -> None:
             note(f"  {line}")
 
 
-def _print_result(result: Mapping[str, Any]) -> None:
+def _print_result(result: Mapping[str, Any], order: Sequence[str] = ()) -> None:
     """Typed output as a table, the tool's own text as it is, else its summary."""
     output = result["output"]
     if output not in (None, "", [], {}):
-        print_output(output)
+        print_output(output, order)
     elif result["stdout_tail"]:
         print_text(result["stdout_tail"])
     elif result["state"] == State.SUCCEEDED:

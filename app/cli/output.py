@@ -84,9 +84,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     make_console().print(table)
 
 
-def print_records(records: Sequence[Mapping[str, Any]]) -> None:
-    """Mappings as a table whose columns are their keys, in order of appearance."""
-    columns = list(dict.fromkeys(key for record in records for key in record))
+def print_records(records: Sequence[Mapping[str, Any]], order: Sequence[str] = ()) -> None:
+    """Mappings as a table whose columns are their keys, those of `order` first."""
+    keys = dict.fromkeys(key for record in records for key in record)
+    columns = [*(key for key in order if key in keys), *(key for key in keys if key not in order)]
     print_table(columns, [[record.get(column) for column in columns] for record in records])
 
 
@@ -108,13 +109,17 @@ def cell(value: object, longest: int = _LONGEST_CELL) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def print_output(output: object) -> None:
-    """What a tool gave: lists of mappings and mappings as tables, text as it is."""
+def print_output(output: object, order: Sequence[str] = ()) -> None:
+    """What a tool gave: lists of mappings and mappings as tables, text as it is.
+
+    `order` names the columns as the tool declares them: the ledger does not keep it.
+    """
     if isinstance(output, str):
         print_text(output)
     elif isinstance(output, list) and output and all(isinstance(item, dict) for item in output):
-        print_records(output)
+        print_records(output, order)
     elif isinstance(output, dict):
-        print_fields(output)
+        first = {name: output[name] for name in order if name in output}
+        print_fields(first | output)
     else:
         print_json(output)

@@ -46,12 +46,17 @@ def run(tool: str, parameters: tuple[str, ...], key: str | None, **options: Any)
     A repeated key makes a list; values may be JSON; key=@file reads a file (@@ is a plain @).
     """
     farm = open_farm()
-    schema = _schema(farm, tool, options["operation"]) if parameters else None
-    plan = make_plan(tool, read_pairs(parameters, schema), options)
+    operation = find_operation(farm, tool, options["operation"])
+    plan = make_plan(tool, read_pairs(parameters, operation.get("schema")), options)
     execution = farm.submit(plan, key=key)
     for warning in execution.warnings:
         note(f"warning: {warning}")
-    finish(execution, Wait(options["detach"], options["wait_s"]), _print_only_step)
+    order = tuple(operation.get("output", {}).get("fields", ()))
+
+    def show(shown: Mapping[str, Any]) -> None:
+        print_tool_text(shown["steps"][0], order)
+
+    finish(execution, Wait(options["detach"], options["wait_s"]), show)
 
 
 def make_plan(
@@ -77,14 +82,12 @@ def _one_or_list(values: Sequence[str]) -> str | list[str] | None:
     return list(values) or None
 
 
-def _schema(farm: Farm, tool: str, operation: str | None) -> Mapping[str, Any] | None:
-    """The schema of the operation meant; None leaves it to the farm to say what is wrong."""
+def find_operation(farm: Farm, tool: str, name: str | None = None) -> Mapping[str, Any]:
+    """The operation meant, as the farm describes it; empty leaves it to submit to refuse it.
+
+    Raises NotFound for an unknown tool, with a guess.
+    """
     shown = farm.http.get(f"/tools/{quote(tool, safe='')}")
-    operations = shown["operations"]
+    operations: Mapping[str, Mapping[str, Any]] = shown["operations"]
     only = next(iter(operations)) if len(operations) == 1 else None
-    meant = operations.get(operation or shown["default"] or only or "")
-    return meant["schema"] if meant else None
-
-
-def _print_only_step(execution: Mapping[str, Any]) -> None:
-    print_tool_text(execution["steps"][0])
+    return operations.get(name or shown["default"] or only or "", {})

@@ -16,14 +16,21 @@ from app.errors import ConfigError, Unavailable
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def make_engine(url: str, *, pool_size: int = 5, name: str = "opsfarm") -> Engine:
-    """An engine with explicit time limits; `name` shows in pg_stat_activity."""
+def make_engine(
+    url: str, *, pool_size: int = 5, name: str = "opsfarm", autocommit: bool = False
+) -> Engine:
+    """An engine with explicit time limits; `name` shows in pg_stat_activity.
+
+    With `autocommit` every statement is its own transaction: the ledger's functions are, and
+    switching a connection for each call would double what SQLAlchemy costs.
+    """
     if not url:
         raise ConfigError("no database: set OPSFARM_DATABASE_URL, or run 'opsfarm up'")
     if url.startswith(("postgres://", "postgresql://")):
         url = "postgresql+psycopg2://" + url.split("://", 1)[1]
     return create_engine(
         url,
+        isolation_level="AUTOCOMMIT" if autocommit else "READ COMMITTED",
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=10,

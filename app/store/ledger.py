@@ -76,8 +76,8 @@ class Submission:
 class Ledger:
     """Postgres as the only truth; every method raises `Unavailable` when it cannot be reached."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+    def __init__(self, autocommit: Engine) -> None:
+        self._engine = autocommit
 
     def open_execution(self, plan: CheckedPlan, asked: Submission, send: int) -> Opened:
         """Write an execution with all its steps; mark up to `send` rows (or one run) as sent."""

@@ -69,8 +69,8 @@ class Lease:
 class Outbox:
     """Raises `Unavailable` when the ledger cannot be reached."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+    def __init__(self, autocommit: Engine) -> None:
+        self._engine = autocommit
 
     def due_steps(self) -> list[DueStep]:
         """Dynamic steps to render now, oldest first."""

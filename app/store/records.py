@@ -82,8 +82,8 @@ class EventView:
 class Records:
     """Reads; every method raises `Unavailable` when the ledger cannot be reached."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+    def __init__(self, autocommit: Engine) -> None:
+        self._engine = autocommit
 
     def find_execution_id(self, tenant: str, given: str) -> UUID:
         """The execution with this id, or the only one whose id begins so (8 characters)."""

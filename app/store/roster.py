@@ -1,5 +1,6 @@
 """The roster: which workers there are and what they can do, renewed by their heartbeat."""
 
+import time
 from typing import Any
 
 from sqlalchemy import Engine, func, select, update
@@ -49,6 +50,25 @@ class Roster:
         rows = rows.where(age_s <= within_s).order_by(WorkerRow.name)
         with guard_unavailable(), self._engine.connect() as connection:
             return tuple(_to_offer(row) for row in connection.execute(rows))
+
+
+class RecentOffers:
+    """The roster as of at most a second ago: submit asks it for every plan."""
+
+    def __init__(self, roster: Roster, within_s: float, age_s: float = 1.0) -> None:
+        self._roster = roster
+        self._within_s = within_s
+        self._age_s = age_s
+        self._read_at = float("-inf")
+        self._offers: tuple[WorkerOffer, ...] = ()
+
+    def read(self) -> tuple[WorkerOffer, ...]:
+        """As `Roster.offers`; two threads may both ask anew, which does no harm."""
+        now = time.monotonic()
+        if now - self._read_at > self._age_s:
+            self._offers = self._roster.offers(self._within_s)
+            self._read_at = now
+        return self._offers
 
 
 def _to_offer(row: Any) -> WorkerOffer:  # noqa: ANN401  # a row with the columns of WorkerRow

@@ -14,8 +14,8 @@ from tool_catalog.model import Reason
 class StepSecrets:
     """Reads sealed columns through `get_secret` and `get_credential`, opens them here."""
 
-    def __init__(self, engine: Engine, vault: Vault) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+    def __init__(self, autocommit: Engine, vault: Vault) -> None:
+        self._engine = autocommit
         self._vault = vault
 
     def open_secret(self, step: Step, name: str) -> Secret:

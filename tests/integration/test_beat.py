@@ -46,7 +46,7 @@ def farm_env(database_url, redis_server, tmp_path, monkeypatch):
 def parts(farm_env):
     parts = build_parts(read_settings())
     yield parts
-    parts.engine.dispose()
+    parts.close()
     parts.celery.close()
 
 

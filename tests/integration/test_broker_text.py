@@ -88,7 +88,7 @@ def parts(broker, database_url, monkeypatch, tmp_path):
             create_asset(session, asset)
     parts.vault.put_secret("default", PLANTED["secret name"], Secret(PLANTED["secret"]))
     yield parts
-    parts.engine.dispose()
+    parts.close()
     parts.celery.close()
 
 

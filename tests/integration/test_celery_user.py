@@ -126,7 +126,7 @@ def test_such_a_worker_runs_a_step_to_its_end(prefix, tmp_path):
             if execution["state"] in {"succeeded", "failed"}:
                 break
             time.sleep(0.1)
-    parts.engine.dispose()
+    parts.close()
     parts.celery.close()
     assert execution["state"] == "succeeded"
     assert execution["steps"][0]["results"][0]["output"][0]["mount"] == "/"

@@ -143,7 +143,7 @@ def farm(database_url, redis_server, tmp_path, monkeypatch):
     yield parts
     worker.terminate()
     worker.wait(timeout=30)
-    parts.engine.dispose()
+    parts.close()
     parts.celery.close()
 
 

@@ -66,7 +66,7 @@ def farm(database_url, redis_server, tmp_path, monkeypatch):
         role: parts.principals.add("default", role, Role(role))[1]
         for role in ("operator", "viewer")
     }
-    parts.engine.dispose()
+    parts.close()
     parts.celery.close()
     log = tmp_path / "api.log"
     with log.open("wb") as sink:

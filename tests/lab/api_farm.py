@@ -84,7 +84,7 @@ class ApiFarm:
         self._server.should_exit = True
         self._thread.join()
         self.parts.celery.close()
-        self.parts.engine.dispose()
+        self.parts.close()
 
     def client(self, role: Role = Role.OPERATOR) -> Farm:
         """A client with the key of a role."""
