@@ -295,7 +295,7 @@ def test_a_connection_lost_while_it_runs_is_an_unknown_outcome(runner, sshd, tmp
     pids = tmp_path / "pids"
     thread, _ = act_once(pids, sshd.cut_connections)
     with pytest.raises(StepError, match="was lost while the command ran") as info:
-        run(runner, sshd, shell(f"echo $$ > {pids}; sleep 300"))
+        run(runner, sshd, shell(f"echo $$ > {pids}; exec sleep 300"))
     thread.join()
     assert info.value.reason is Reason.UNREACHABLE
     assert info.value.sent
@@ -341,7 +341,7 @@ def test_cancel_ends_only_its_own_step(runner, sshd, tmp_path):
     thread, _ = act_once(pids, lambda: (wait_for(other), cancelled.set()))
     with ThreadPoolExecutor(1) as pool:
         neighbour = pool.submit(run, runner, sshd, shell(f"echo $$ > {other}; sleep 3; echo safe"))
-        command = shell(f"echo $$ > {pids}; sleep 300")
+        command = shell(f"echo $$ > {pids}; exec sleep 300")
         with pytest.raises(Stopped):
             run(runner, sshd, command, control(cancelled=cancelled))
         assert neighbour.result().stdout == b"safe\n"
@@ -359,13 +359,16 @@ def test_cancel_says_unverified_when_the_host_does_not_answer(runner, sshd, tmp_
         cancelled.set()
 
     thread, _ = act_once(pids, freeze_and_cancel)
-    with pytest.raises(Stopped, match="what may still run") as info:
-        run(runner, server, shell(f"echo $$ > {pids}; sleep 300"), control(cancelled=cancelled))
-    thread.join()
-    assert not info.value.verified
-    assert is_alive(pids.read_text().strip())
-    os.kill(int(pids.read_text()), 9)
-    server.stop()
+    command = shell(f"echo $$ > {pids}; exec sleep 300")
+    try:
+        with pytest.raises(Stopped, match="what may still run") as info:
+            run(runner, server, command, control(cancelled=cancelled))
+        assert not info.value.verified
+        assert is_alive(pids.read_text().strip())
+    finally:
+        thread.join()
+        server.stop()
+        os.kill(int(pids.read_text()), 9)
 
 
 def test_deadline_ends_it_and_keeps_what_it_said(runner, sshd, tmp_path):
@@ -430,7 +433,7 @@ def test_cancel_under_sudo(runner, sshd, tmp_path, require_program):
     cancelled = threading.Event()
     thread, _ = act_once(pids, cancelled.set)
     credential = replace(sshd.credential, become={"method": "sudo", "user": "root"})
-    command = shell(f"echo $$ > {pids}; sleep 300")
+    command = shell(f"echo $$ > {pids}; exec sleep 300")
     with pytest.raises(Stopped) as info:
         runner.run(command, sshd.target, credential, control(cancelled=cancelled))
     thread.join()

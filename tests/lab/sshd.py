@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ ListenAddress 127.0.0.1:{port}
 HostKey {folder}/host_key
 AuthorizedKeysFile {folder}/authorized_keys
 PidFile none
-UsePAM no
+UsePAM {pam}
 StrictModes no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
@@ -72,12 +73,13 @@ class Sshd:
 
     def cut_connections(self) -> None:
         """Kill the processes that serve open connections, as a dying host would."""
-        for child in children_of(self.process.pid):
-            os.kill(child, signal.SIGKILL)
+        for child in servers_below(self.process.pid):
+            with suppress(ProcessLookupError):  # its parent's end was its own
+                os.kill(child, signal.SIGKILL)
 
     def freeze(self) -> None:
         """Stop answering, as a host does whose kernel hangs; `stop` still works."""
-        for pid in (self.process.pid, *children_of(self.process.pid)):
+        for pid in (self.process.pid, *servers_below(self.process.pid)):
             os.kill(pid, signal.SIGSTOP)
 
     def stop(self) -> None:
@@ -87,10 +89,18 @@ class Sshd:
         self.process.wait(10)
 
 
-def children_of(pid: int) -> list[int]:
-    """The direct children of a process."""
-    path = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(child) for child in path.read_text().split()] if path.exists() else []
+def servers_below(pid: int) -> list[int]:
+    """The sshd processes that a process started, and those that they started."""
+    children = _read(Path(f"/proc/{pid}/task/{pid}/children")).split()
+    servers = [int(c) for c in children if _read(Path(f"/proc/{c}/comm")).startswith("sshd")]
+    return [found for server in servers for found in (server, *servers_below(server))]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""  # it ended meanwhile
 
 
 def make_key(path: Path, kind: str = "ed25519") -> None:
@@ -108,7 +118,9 @@ def start_sshd(folder: Path, program: str, extra: str = "") -> Sshd:
             make_key(folder / name)
     shutil.copy(folder / "user_key.pub", folder / "authorized_keys")
     port = find_free_port()
-    (folder / "config").write_text(CONFIG.format(port=port, folder=folder, extra=extra))
+    # Without PAM sshd refuses an account that has no password, as many ordinary users' have.
+    pam = "no" if os.geteuid() == 0 else "yes"
+    (folder / "config").write_text(CONFIG.format(port=port, folder=folder, pam=pam, extra=extra))
     argv = [program, "-D", "-f", str(folder / "config"), "-E", str(folder / "log")]
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
     _wait_for(port, process, folder / "log")
