@@ -126,6 +126,8 @@ class Execution:
                     if event["kind"] == "execution.finished":
                         self.state = str(event["data"]["state"])
                         return
+                if self.status()["state"] in FINAL_EXECUTION_STATES:
+                    return  # what it told lies behind `after`, or is too old to be kept
                 pauses.take(None)
             except (FarmUnreachable, Unavailable) as error:
                 pauses.take(error)

@@ -17,6 +17,7 @@ CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 30.0
 #: The farm sends a comment every 15 s: two missed ones mean a dead connection.
 STREAM_TIMEOUT_S = 40.0
+_FIRST_NOT_OK = 300
 
 
 class _KeyAuth(AuthBase):
@@ -128,7 +129,7 @@ def _cause(error: requests.RequestException) -> str:
 
 
 def _raise_problem(response: requests.Response) -> None:
-    if response.ok and not response.is_redirect:
+    if response.status_code < _FIRST_NOT_OK:
         return
     raise _as_error(response)
 

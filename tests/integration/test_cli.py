@@ -111,10 +111,10 @@ class TestRun:
         process, execution_id, step = begin(*DF)
         api_farm.say(step, "Filesystem  Use%")
         process.wait_for_note("| Filesystem  Use%")
-        api_farm.finish(step, output=[{"target": "/", "source": "/dev/vda", "other": 1}])
+        api_farm.finish(step, output=[{"mount": "/", "source": "/dev/vda", "other": 1}])
         status, out = process.end()
         assert status == 0
-        assert out.splitlines()[0].split() == ["source", "target", "other"]
+        assert out.splitlines()[0].split() == ["source", "mount", "other"]
         assert out.splitlines()[-1].split() == ["/dev/vda", "/", "1"]
         assert f"execution {execution_id}: succeeded" in process.notes
         assert api_farm.read(execution_id)["steps"][0]["operation"] == "usage"
