@@ -175,6 +175,21 @@ def test_a_lost_farm_file_and_a_half_made_cluster_are_no_obstacle(folder, start)
     assert "xxxx" not in folder.admin_key_file.read_text()
 
 
+def test_servers_of_the_users_own_replace_ours(
+    folder, start, database_url, redis_server, monkeypatch
+):
+    monkeypatch.setenv("OPSFARM_DATABASE_URL", database_url)
+    monkeypatch.setenv("OPSFARM_BROKER_URL", redis_server)
+    farm = start()
+    assert (farm.database_url, farm.broker_url) == (database_url, redis_server)
+    assert {"postgres", "redis"} & {p.name for p in read_status(folder).processes} == set()
+    engine = make_engine(database_url)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("select count(*) from principals").scalar() == 1
+    engine.dispose()
+    assert not (folder.path / "postgres").exists()
+
+
 def test_of_two_supervisors_one_wins(folder, start):
     start()
     winner = find_supervisor(folder)
