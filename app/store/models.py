@@ -134,7 +134,6 @@ class ExecutionRow(Base):
     principal_id: Mapped[int] = mapped_column(ForeignKey("principals.id"))
     idempotency_key: Mapped[str | None]
     plan_digest: Mapped[str]
-    plan: Mapped[dict[str, Any]]
     source: Mapped[str]
     warnings: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     state: Mapped[str]
@@ -158,6 +157,17 @@ class ExecutionRow(Base):
     cancel_reason: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     finished_at: Mapped[datetime | None]
+
+
+class ExecutionPlan(Base):
+    """The plan of an execution as it was handed in; apart, so that its row stays small."""
+
+    __tablename__ = "execution_plans"
+
+    execution_id: Mapped[UUID] = mapped_column(
+        ForeignKey("executions.id", ondelete="CASCADE"), primary_key=True
+    )
+    plan: Mapped[dict[str, Any]]
 
 
 class StepRow(Base):

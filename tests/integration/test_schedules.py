@@ -50,7 +50,6 @@ class Submits:
             "principal_id": principal.id,
             "idempotency_key": key,
             "plan_digest": "",
-            "plan": {},
             "source": source,
             "state": "running",
             "stage": 0,

@@ -65,7 +65,9 @@ begin
 end $$;
 
 -- Go to the next stage that has something to do, or to the end. Call with the row locked.
-create function advance(e executions) returns executions language plpgsql as $$
+-- A row that fills its stage alone is marked as sent at once (by now(), the transaction's own
+-- moment) when the caller may publish: `send_next` tells it to.
+create function advance(e executions, p_send int) returns executions language plpgsql as $$
 declare
     v_rows int; v_due int;
 begin
@@ -83,7 +85,9 @@ begin
             with moved as (
                 update steps
                 set state = case when dynamic then 'due' else 'queued' end,
-                    queued_at = clock_timestamp()
+                    queued_at = clock_timestamp(),
+                    sent_at = case when linkable and p_send > 0 then now() end,
+                    sends = case when linkable and p_send > 0 then sends + 1 else sends end
                 where execution_id = e.id and stage = e.stage and state = 'pending'
                 returning dynamic
             )
@@ -115,25 +119,8 @@ begin
     return e;
 end $$;
 
--- What the caller should publish now, marked as sent. `link`: the row that Celery itself will
--- publish next. `run`: rows to publish; as one chain when `chain` (the rows behind the first are
--- still pending and are claimed only once they were promoted).
-create function send_next(e executions, p_link bigint, p_send int) returns jsonb
-language plpgsql as $$
-declare
-    v_ids bigint[]; v_run jsonb;
-begin
-    if e.stage >= e.stages or e.stage_open = 0 then
-        return jsonb_build_object('link', false, 'chain', false, 'run', '[]'::jsonb);
-    end if;
-    if p_link is not null and e.stage_open = 1 then
-        update steps set sent_at = clock_timestamp(), sends = sends + 1
-        where id = p_link and execution_id = e.id and stage = e.stage
-          and state = 'queued' and attempt = 0 and sent_at is null;
-        if found then
-            return jsonb_build_object('link', true, 'chain', false, 'run', '[]'::jsonb);
-        end if;
-    end if;
+-- Rows of the open stage that were never published, oldest first; marks them.
+create function mark_sent(e executions, p_send int) returns bigint[] language sql as $$
     with chosen as (
         select id from steps
         where execution_id = e.id and stage = e.stage and state = 'queued' and sent_at is null
@@ -143,7 +130,27 @@ begin
         update steps s set sent_at = clock_timestamp(), sends = sends + 1
         from chosen where s.id = chosen.id returning s.id
     )
-    select array_agg(id order by id) into v_ids from sent;
+    select array_agg(id order by id) from sent
+$$;
+
+-- What the caller should publish now, marked as sent. `link`: the row that Celery itself will
+-- publish next. `run`: rows to publish; as one chain when `chain` (the rows behind the first are
+-- still pending and are claimed only once they were promoted).
+create function send_next(e executions, p_link bigint, p_send int) returns jsonb
+language plpgsql as $$
+declare
+    v_ids bigint[]; v_run jsonb;
+begin
+    if e.stage < e.stages and e.stage_open = 1 then
+        select array[id] into v_ids from steps
+        where execution_id = e.id and stage = e.stage and state = 'queued' and sent_at = now();
+        if v_ids[1] = p_link then
+            return jsonb_build_object('link', true, 'chain', false, 'run', '[]'::jsonb);
+        end if;
+    end if;
+    if e.stage < e.stages and e.stage_open > 0 and v_ids is null then
+        v_ids := mark_sent(e, p_send);
+    end if;
     if v_ids is null then
         return jsonb_build_object('link', false, 'chain', false, 'run', '[]'::jsonb);
     end if;
@@ -175,13 +182,13 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     e executions; v_first bigint;
 begin
-    insert into executions (id, tenant, name, principal_id, idempotency_key, plan_digest, plan,
+    insert into executions (id, tenant, name, principal_id, idempotency_key, plan_digest,
                             source, warnings, state, stage, stages, finally_stage, stage_open)
-    select x.id, x.tenant, x.name, x.principal_id, x.idempotency_key, x.plan_digest, x.plan,
+    select x.id, x.tenant, x.name, x.principal_id, x.idempotency_key, x.plan_digest,
            x.source, x.warnings, 'running', -1, x.stages, x.finally_stage, 0
     from jsonb_to_record(p_execution) as x (
         id uuid, tenant text, name text, principal_id int, idempotency_key text, plan_digest text,
-        plan jsonb, source text, warnings text[], stages int, finally_stage int)
+        source text, warnings text[], stages int, finally_stage int)
     on conflict (tenant, principal_id, idempotency_key) do nothing
     returning * into e;
     if not found then
@@ -192,6 +199,7 @@ begin
         return jsonb_build_object('created', false, 'execution_id', e.id, 'state', e.state,
                                   'same', e.plan_digest = p_execution ->> 'plan_digest');
     end if;
+    insert into execution_plans (execution_id, plan) values (e.id, p_execution -> 'plan');
     insert into steps (tenant, execution_id, principal_id, position, key, target_index, stage,
                        tool, operation, domain, queue, effect, repeat, linkable, dynamic, template,
                        parameters, target, asset_id, secrets, on_failure, timeout_s,
@@ -210,7 +218,7 @@ begin
     perform tell(e.tenant, e.id, null, 'execution.accepted', p_execution ->> 'principal',
                  jsonb_build_object('name', e.name, 'source', e.source,
                                     'rows', jsonb_array_length(p_steps)));
-    e := keep(advance(e));
+    e := keep(advance(e, p_send));
     return send_next(e, null, p_send)
         || jsonb_build_object('created', true, 'execution_id', e.id, 'state', e.state);
 end $$;
@@ -328,7 +336,7 @@ begin
     elsif p_state = 'cancelled' then
         e.cancelled := e.cancelled + 1;
     end if;
-    e := advance(e);
+    e := advance(e, p_send);
     perform tell(s.tenant, s.execution_id, s.id, 'step.' || p_state, s.worker,
                  step_facts(s) || jsonb_build_object('summary', p_result -> 'summary',
                                                      'stage', e.stage));
@@ -567,7 +575,7 @@ begin
     perform tell(e.tenant, e.id, null, 'execution.cancel_requested', p_actor,
                  jsonb_build_object('reason', p_reason));
     e := close_unstarted(e, e.stage, v_below, 'cancelled', '{pending,due,waiting,queued}');
-    e := keep(advance(e));
+    e := keep(advance(e, p_send));
     perform pg_notify('opsfarm_cancel', e.id::text);
     return send_next(e, null, p_send)
         || jsonb_build_object('accepted', true, 'state', e.state);

@@ -181,7 +181,6 @@ def upgrade() -> None:
         sa.Column("principal_id", sa.Integer(), nullable=False),
         sa.Column("idempotency_key", sa.Text(), nullable=True),
         sa.Column("plan_digest", sa.Text(), nullable=False),
-        sa.Column("plan", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("warnings", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
@@ -294,6 +293,18 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant", "name", name=op.f("uq_secrets_tenant_name")),
     )
     op.create_table(
+        "execution_plans",
+        sa.Column("execution_id", sa.Uuid(), nullable=False),
+        sa.Column("plan", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["execution_id"],
+            ["executions.id"],
+            name=op.f("fk_execution_plans_execution_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("execution_id", name=op.f("pk_execution_plans")),
+    )
+    op.create_table(
         "steps",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
         sa.Column("tenant", sa.Text(), nullable=False),
@@ -397,6 +408,7 @@ def downgrade() -> None:
     op.drop_index("ix_steps_execution", table_name="steps")
     op.drop_index("ix_steps_due", table_name="steps", postgresql_where=sa.text("state = 'due'"))
     op.drop_table("steps")
+    op.drop_table("execution_plans")
     op.drop_table("secrets")
     op.drop_index(
         "ix_schedules_due", table_name="schedules", postgresql_where=sa.text("paused_at is null")

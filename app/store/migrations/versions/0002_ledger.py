@@ -30,6 +30,7 @@ FUNCTIONS = (
     "open_execution",
     "followers",
     "send_next",
+    "mark_sent",
     "keep",
     "advance",
     "close_unstarted",
