@@ -1,0 +1,62 @@
+from types import SimpleNamespace
+
+import pytest
+
+from app.api.sensitive import HIDDEN_NOTE, hide_event, hide_output, open_steps
+from app.principal import Principal, Role
+from tool_catalog.names import unknown
+
+
+class Catalog:
+    """`show` tells secrets, `df` does not."""
+
+    def find(self, name):
+        if name not in {"show", "df"}:
+            raise unknown("tool", name, ["show", "df"])
+        return name
+
+    def operation(self, tool, _name):
+        return SimpleNamespace(sensitive=tool == "show")
+
+
+def step(tool, step_id):
+    result = {
+        "step_id": step_id,
+        "output": {"canary": 1},
+        "stdout_tail": "canary",
+        "stderr_tail": "canary",
+        "summary": "canary",
+        "state": "succeeded",
+        "exit_code": 0,
+    }
+    return {"tool": tool, "operation": "run", "results": [result], "output": 1, "summary": "canary"}
+
+
+EXECUTION = {"steps": [step("df", 1), step("show", 2), step("gone", 3)]}
+
+
+@pytest.mark.parametrize("role", [Role.OPERATOR, Role.ADMIN])
+def test_operators_see_all(role):
+    assert hide_output(EXECUTION, Principal(1, "x", role), Catalog()) is EXECUTION
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.APPROVER])
+def test_others_see_outcomes_of_what_is_sensitive(role):
+    shown = hide_output(EXECUTION, Principal(1, "x", role), Catalog())
+    assert shown["steps"][0] == EXECUTION["steps"][0]
+    for hidden in shown["steps"][1:]:
+        assert "canary" not in str(hidden)
+        assert hidden["results"][0]["state"] == "succeeded"
+        assert hidden["summary"] == HIDDEN_NOTE
+
+
+def test_events_too():
+    visible = open_steps(EXECUTION, Catalog())
+    assert visible == {1}
+    line = {"step_id": 2, "kind": "step.output", "data": {"lines": [["stdout", "canary"]]}}
+    assert hide_event(line, visible)["data"] == {"lines": []}
+    assert hide_event({**line, "step_id": 1}, visible)["data"] == line["data"]
+    end = {"step_id": 9, "kind": "step.succeeded", "data": {"summary": "canary", "key": "a"}}
+    assert hide_event(end, visible)["data"] == {"key": "a"}
+    finished = {"step_id": None, "kind": "execution.finished", "data": {"state": "failed"}}
+    assert hide_event(finished, visible) == finished
