@@ -101,7 +101,12 @@ def build_parts(settings: Settings, celery: Celery | None = None, *, pool_size: 
         publisher=Publisher(celery, ledger, settings.window),
         inventory=Inventory(engine),
         vault=Vault(engine, keyring),
-        artifacts=ArtifactStore(engine, _artifact_url(settings), settings.artifact_retention_days),
+        artifacts=ArtifactStore(
+            engine,
+            _artifact_url(settings),
+            settings.artifact_retention_days,
+            settings.state_dir.resolve() / "artifact-cache",
+        ),
         principals=Principals(engine, keyring),
         roster=roster,
         recent_offers=RecentOffers(roster, OFFER_AGE_S),

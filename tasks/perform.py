@@ -1,7 +1,7 @@
 """Perform a claimed step's operation: open its inputs, run it, read its meaning."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,8 @@ from tool_catalog.model import Effect, Operation, ParameterType, Reason
 
 log = logging.getLogger(__name__)
 
+USERNAME = "credential.username"
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
@@ -30,6 +32,10 @@ class Inputs:
     secrets: Mapping[str, Secret]
     credential: Credential | None
 
+    def hidden(self) -> Iterator[Secret]:
+        """What no output may show. A user name is no secret: hiding it would shred the text."""
+        return (value for name, value in self.secrets.items() if name != USERNAME)
+
 
 def perform(running: Running, operation: Operation, shop: Workshop) -> StepResult:
     """Run the operation and give its result, scrubbed. Raises nothing but for a broken process."""
@@ -37,14 +43,14 @@ def perform(running: Running, operation: Operation, shop: Workshop) -> StepResul
     scrub = Scrubber(())
     try:
         inputs = _open_inputs(step, operation, shop)
-        scrub = Scrubber(inputs.secrets.values())
+        scrub = Scrubber(inputs.hidden())
         lines = shop.live_output.open(step)
         try:
             control = StepControl(
                 step.timeout_s,
                 cancelled=running.cancelled,
                 before_effect=partial(arm, running, shop),
-                on_line=lambda stream, line: lines.add(stream, scrub.scrub(line)),
+                on_line=lambda stream, line: lines.add(stream, scrub.scrub_line(stream, line)),
             )
             result = _run(step, operation, inputs, control, shop)
         finally:
@@ -59,7 +65,7 @@ def perform(running: Running, operation: Operation, shop: Workshop) -> StepResul
         log.exception("step %s: %s.%s broke", step.id, step.tool, operation.name)
         text = f"{step.tool} broke inside opsfarm; the log of worker {shop.worker} says where"
         result = StepResult(State.FAILED, text, Reason.INTERNAL, unknown=running.armed)
-    return _scrubbed(result, scrub)
+    return scrub.scrub_result(result)
 
 
 def arm(running: Running, shop: Workshop) -> None:
@@ -89,7 +95,7 @@ def _login(credential: Credential | None) -> dict[str, Secret]:
     if credential is None:
         return {}
     values = {
-        "credential.username": Secret(credential.username),
+        USERNAME: Secret(credential.username),
         "credential.password": credential.password,
         "credential.private_key": credential.private_key,
     }
@@ -180,14 +186,4 @@ def _failed(error: StepError, *, armed: bool) -> StepResult:
     unknown = error.sent or (armed and error.reason is Reason.TIMEOUT)
     return StepResult(
         State.FAILED, error.message, error.reason, transient=error.transient, unknown=unknown
-    )
-
-
-def _scrubbed(result: StepResult, scrub: Scrubber) -> StepResult:
-    return replace(
-        result,
-        summary=scrub.scrub(result.summary),
-        output=scrub.scrub_value(result.output),
-        stdout_tail=scrub.scrub(result.stdout_tail),
-        stderr_tail=scrub.scrub(result.stderr_tail),
     )
