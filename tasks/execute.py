@@ -40,7 +40,18 @@ class Ended:
 
 
 def execute_step(step_id: int, attempt: int, link: int | None, shop: Workshop) -> Ended:
-    """Run one step if it is ours. `link` is the row that the chain would start next."""
+    """Run one step if it is ours. `link` is the row that the chain would start next.
+
+    A ledger that cannot be reached leaves the row to the sweeper: nothing is guessed.
+    """
+    try:
+        return _execute_step(step_id, attempt, link, shop)
+    except Unavailable as error:
+        log.warning("step %s: %s; its lease will run out", step_id, error)
+        return Ended(failure=Reason.INTERNAL)
+
+
+def _execute_step(step_id: int, attempt: int, link: int | None, shop: Workshop) -> Ended:
     claimed = shop.ledger.claim_step(step_id, attempt, new_token(), shop.worker, shop.queues)
     if claimed is None:
         log.info("step %s attempt %s is not ours to run", step_id, attempt)

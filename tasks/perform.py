@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.command import build_command
-from app.errors import OpsfarmError, StepError, Stopped
+from app.errors import OpsfarmError, StepError, Stopped, Unavailable
 from app.step import LOCAL, Credential, Secret, State, Step, StepResult
 from tasks.operations.base import OperationContext
 from tasks.result import interpret
@@ -38,7 +38,7 @@ class Inputs:
 
 
 def perform(running: Running, operation: Operation, shop: Workshop) -> StepResult:
-    """Run the operation and give its result, scrubbed. Raises nothing but for a broken process."""
+    """Run the operation and give its result, scrubbed. Raises Unavailable only."""
     step = running.step
     scrub = Scrubber(())
     try:
@@ -59,6 +59,8 @@ def perform(running: Running, operation: Operation, shop: Workshop) -> StepResul
         result = _stopped(stopped, running)
     except StepError as error:
         result = _failed(error, armed=running.armed)
+    except Unavailable:
+        raise  # nothing more can be written down: the sweeper will find the step
     except OpsfarmError as error:
         result = StepResult(State.FAILED, str(error), Reason.INTERNAL, unknown=running.armed)
     except Exception:  # a bug in one tool must not take the worker's other steps along

@@ -4,11 +4,11 @@ Nothing here removes secrets: `tasks.scrub` does, over the whole result.
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from app.json_text import make_storable
 from app.step import State, StepResult
 from tasks.parsers.base import ParseError, cut
 from tasks.parsers.fields import pick_fields
@@ -26,7 +26,6 @@ _SUMMARY_FIELDS = 4
 _TRANSIENT = frozenset({Reason.UNREACHABLE, Reason.TIMEOUT})
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SURROGATES = re.compile("[\ud800-\udfff\x00]")
 
 
 def interpret(operation: Operation, parameters: Mapping[str, Any], raw: RawOutput) -> StepResult:
@@ -90,7 +89,7 @@ class _Answer:
 
     def succeeded(self, output: object, outcome: Outcome) -> StepResult:
         """A result that succeeded, with what did not fit said in its summary."""
-        fitting, dropped = _fit(_clean(output))
+        fitting, dropped = _fit(make_storable(output))
         summary = _summarise(fitting, self, outcome)
         if dropped or (self.raw.truncated and self.operation.output.artifact is None):
             summary += " (cut at 256 KiB)"
@@ -195,19 +194,6 @@ def _decode(data: bytes) -> str:
 
 def _tail(data: bytes) -> str:
     return _decode(data)[-TAIL_CHARACTERS:]
-
-
-def _clean(value: object) -> object:
-    """The same value, fit for jsonb: no NUL, no lone surrogate, no NaN or infinity."""
-    if isinstance(value, str):
-        return _SURROGATES.sub("\ufffd", value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    if isinstance(value, dict):
-        return {str(_clean(name)): _clean(item) for name, item in value.items()}
-    return value
 
 
 def _fit(output: object) -> tuple[object, bool]:
