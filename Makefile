@@ -97,7 +97,7 @@ lock: $(VENV)/.test ## Resolve requirements/*.in again into hash-locked *.txt
 	@cd requirements && for name in build runtime test; do \
 		UV_CACHE_DIR=../$(VENV)/uv ../$(BIN)/uv pip compile --quiet --no-config --universal \
 		--python-version 3.11 --generate-hashes --strip-extras --no-header \
-		--default-index https://pypi.org/simple $(LOCK_ARGS) -o $$name.txt $$name.in || exit 1; done
+		$(LOCK_ARGS) -o $$name.txt $$name.in || exit 1; done
 
 .PHONY: clean
 clean: ## Take the farm down and remove everything that was made here

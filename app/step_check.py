@@ -37,16 +37,12 @@ def check_step(draft: Draft, scene: Scene) -> CheckedStep:
     parameters = _check_parameters(draft)
     secrets = () if draft.settled else _check_references(draft, scene)
     effect = effect_of(draft.operation, parameters, scene.rules.policy)
-    targets: tuple[Target, ...] | None = ()
-    if draft.holds_expression(draft.targets):
-        check_target_templates(draft)
-    else:
-        targets = find_targets(draft, effect, scene)
+    targets = _find_static_targets(draft, effect, scene)
     queue = find_queue(draft, scene)
-    needs = find_needs(draft, parameters, targets or ())
+    needs = find_needs(draft, parameters, targets)
     if not draft.settled:
         check_capabilities(draft, queue, needs, scene)
-    rows = _placeholder(draft) if dynamic else _make_rows(draft, effect, parameters, targets or ())
+    rows = _placeholder(draft) if dynamic else _make_rows(draft, effect, parameters, targets)
     return CheckedStep(
         position=draft.position,
         key=draft.key,
@@ -69,6 +65,14 @@ def check_step(draft: Draft, scene: Scene) -> CheckedStep:
         needs=needs,
         template=write_template(draft) if dynamic else None,
     )
+
+
+def _find_static_targets(draft: Draft, effect: Effect, scene: Scene) -> tuple[Target, ...]:
+    """The targets that are written out; none where an expression will give them."""
+    if draft.holds_expression(draft.targets):
+        check_target_templates(draft)
+        return ()
+    return find_targets(draft, effect, scene) or ()
 
 
 def count_targets(draft: Draft, scene: Scene) -> int | None:
