@@ -93,7 +93,7 @@ def _run(tool: str, named: Mapping[str, Any], pairs: tuple[str, ...] = ()) -> No
     def show(shown: Mapping[str, Any]) -> None:
         _print_assets(shown, order)
 
-    finish(execution, Wait(), show, quiet=True)
+    finish(execution, Wait(), show)
 
 
 def _print_assets(execution: Mapping[str, Any], order: Sequence[str]) -> None:

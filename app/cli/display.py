@@ -12,7 +12,7 @@ from rich.text import Text
 
 from app.cli.board import Board, Line, Row
 from app.cli.output import cell, make_console, note
-from app.step import FINAL_STATES, State
+from app.step import FINAL_EXECUTION_STATES, FINAL_STATES, State
 
 _TAIL_LINES = 8
 _REFRESH_PER_SECOND = 8
@@ -112,6 +112,8 @@ class LiveDisplay:
 
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
+        if self._board.state in FINAL_EXECUTION_STATES:
+            note(f"execution {self._board.execution_id}: {self._board.state}")
 
     def show(self, event: Mapping[str, Any]) -> None:
         """Take an event in; the table is drawn again by its own clock."""

@@ -9,7 +9,7 @@ import click
 from app.cli.exits import Exit
 from app.cli.follow import follow
 from app.cli.outcome_text import print_steps
-from app.cli.output import note, print_json, wants_json
+from app.cli.output import print_json, wants_json
 from app.client import Execution
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -35,13 +35,8 @@ def finish(
     execution: Execution,
     wait: Wait,
     show: Callable[[Mapping[str, Any]], None] = print_steps,
-    *,
-    quiet: bool = False,
 ) -> None:
-    """Follow an execution, print what it gave with `show`, and end the command like it.
-
-    `quiet` leaves out the last word about the execution itself.
-    """
+    """Follow an execution, print what it gave with `show`, and end the command like it."""
     if wait.detach:
         _print_id(execution)
         return
@@ -50,8 +45,6 @@ def finish(
         print_json(shown)
     elif status is not Exit.INTERRUPTED:
         show(shown)
-    if not quiet and status is not Exit.INTERRUPTED:
-        note(f"execution {execution.id}: {shown['state']}")
     click.get_current_context().exit(status)
 
 

@@ -2,9 +2,13 @@
 
 import json
 import os
+import pty
+import re
+import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -207,6 +211,47 @@ class TestInterrupts:
         assert api_farm.read(execution_id)["cancel_reason"] == "cancelled with Ctrl-C"
         api_farm.finish(step, state=State.CANCELLED, reason=Reason.STOPPED, stopped="verified")
         assert process.end()[0] == 4
+
+
+class TestTerminal:
+    @pytest.mark.parametrize("settings", [{}, {"NO_COLOR": "1"}])
+    def test_progress_moves_and_leaves_only_the_end(self, api_farm, settings):
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(ours, (30, 120))
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path.cwd()),
+            "TERM": "xterm-256color",
+            "OPSFARM_API_URL": api_farm.url,
+            "OPSFARM_API_KEY": api_farm.keys[Role.OPERATOR],
+            **settings,
+        }
+        process = subprocess.Popen([*COMMAND, *DF], stdout=theirs, stderr=theirs, env=environment)
+        os.close(theirs)
+        seen = read_until(ours, "queued")
+        execution_id = re.search(r"[0-9a-f]{8}-[0-9a-f-]{27}", seen)[0]
+        step = api_farm.claim(execution_id)
+        api_farm.say(step, "a line of \x1b[31moutput")
+        seen = read_until(ours, "[31moutput")
+        assert "running" in seen
+        assert "\x1b[31moutput" not in seen
+        coloured = "\x1b[36m" in seen
+        assert coloured is not bool(settings)
+        api_farm.finish(step, stdout_tail="the text \x1b]0;title\x07\n")
+        seen = read_until(ours, f"execution {execution_id}: succeeded", "the text")
+        assert "\x1b]0;title" not in seen
+        assert process.wait(timeout=10) == 0
+        os.close(ours)
+
+
+def read_until(terminal, *parts):
+    """What a terminal shows until it has shown all `parts`."""
+    seen = ""
+    while not all(part in seen for part in parts):
+        ready, _, _ = select.select([terminal], [], [], 20)
+        assert ready, f"nothing more after {seen!r}"
+        seen += os.read(terminal, 65536).decode(errors="replace")
+    return seen
 
 
 class TestPlans:

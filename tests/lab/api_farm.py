@@ -65,7 +65,10 @@ class ApiFarm:
         )
 
     def _serve(self) -> None:
-        listening = socket.create_server(("127.0.0.1", 0))
+        # asyncio turns Nagle's waiting off only for sockets that name their protocol.
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         config = uvicorn.Config(
             create_api(self.parts), log_config=None, timeout_graceful_shutdown=1
