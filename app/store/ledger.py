@@ -3,7 +3,6 @@
 The functions and what each guards are in `migrations/sql/0002_ledger.sql`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Engine
 
+from app.json_text import write_json
 from app.plan import CheckedPlan, CheckedRow, CheckedStep
 from app.principal import Principal
 from app.step import Step, StepResult, Target
@@ -83,8 +83,8 @@ class Ledger:
         """Write an execution with all its steps; mark up to `send` rows (or one run) as sent."""
         answer = self._call(
             "open_execution",
-            json.dumps(_execution_json(plan, asked)),
-            json.dumps([row for step in plan.steps for row in _rows_json(step)]),
+            write_json(_execution_json(plan, asked)),
+            write_json([row for step in plan.steps for row in _rows_json(step)]),
             send,
         )
         return Opened(
@@ -134,7 +134,7 @@ class Ledger:
             step.token,
             result.state.value,
             result.reason.value if result.reason else None,
-            json.dumps(result_json(result)),
+            write_json(result_json(result)),
             link,
             send,
         )
@@ -148,7 +148,7 @@ class Ledger:
         """Put a failed step back, later. False: no retry is left or allowed."""
         reason = result.reason.value if result.reason else None
         return bool(
-            self._call("retry_step", step.id, step.token, reason, json.dumps(result_json(result)))
+            self._call("retry_step", step.id, step.token, reason, write_json(result_json(result)))
         )
 
     def interrupt_step(self, step: Step, result: StepResult) -> bool:
@@ -156,7 +156,7 @@ class Ledger:
         reason = result.reason.value if result.reason else None
         return bool(
             self._call(
-                "interrupt_step", step.id, step.token, reason, json.dumps(result_json(result))
+                "interrupt_step", step.id, step.token, reason, write_json(result_json(result))
             )
         )
 

@@ -1,6 +1,5 @@
 """What the dispatcher reads and does: due steps, unsent rows, dead leases, old records."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Engine, text
 
+from app.json_text import write_json
 from app.principal import Principal, Role
 from app.store.db import guard_unavailable
 from app.store.ledger import Link, Sending, call, read_sending
@@ -83,11 +83,11 @@ class Outbox:
 
     def expand_step(self, step_id: int, rows: Sequence[Mapping[str, Any]], send: int) -> Sending:
         """Give a rendered step its rows; gives those to publish."""
-        return read_sending(self._call("expand_step", step_id, json.dumps(rows), send))
+        return read_sending(self._call("expand_step", step_id, write_json(rows), send))
 
     def settle_due(self, step_id: int, state: str, reason: str | None, summary: str) -> Sending:
         """End a due step without running it: skipped or failed."""
-        result = json.dumps({"summary": summary})
+        result = write_json({"summary": summary})
         answer = self._call("settle", step_id, None, ["due"], state, reason, result, None, 64)
         return read_sending(answer)
 

@@ -124,6 +124,7 @@ create function mark_sent(e executions, p_send int) returns bigint[] language sq
     with chosen as (
         select id from steps
         where execution_id = e.id and stage = e.stage and state = 'queued' and sent_at is null
+          and blocked_by is null  -- the dispatcher looks whether its mutex is free
           and (not_before is null or not_before <= clock_timestamp())
         order by id limit p_send
     ), sent as (
@@ -285,13 +286,15 @@ begin
     perform set_config('synchronous_commit', 'off', true);
     update workers set seen_at = clock_timestamp(), stopped_at = null where name = p_worker;
     with alive as (
+        -- An interrupted one is alive, too: its worker may still bring the late result.
         update steps set heartbeats = heartbeats + 1
-        where token = any (p_tokens) and state = 'running'
-        returning token, execution_id, stage
+        where token = any (p_tokens) and state in ('running', 'interrupted')
+        returning token, execution_id, stage, state
     )
     select jsonb_build_object(
         'mine', coalesce(jsonb_agg(a.token), '[]'),
-        'stop', coalesce(jsonb_agg(a.token) filter (where a.stage < e.cancel_below), '[]'))
+        'stop', coalesce(jsonb_agg(a.token) filter (
+            where a.state = 'running' and a.stage < e.cancel_below), '[]'))
     into v_answer from alive a join executions e on e.id = a.execution_id;
     return v_answer;
 end $$;
@@ -313,7 +316,7 @@ create function settle(
     p_link bigint, p_send int
 ) returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    e executions; s steps; v_before text;
+    e executions; s steps; v_before text; v_stage int;
 begin
     select x.* into e from executions x
     where x.id = (select execution_id from steps where id = p_step) for update;
@@ -336,6 +339,7 @@ begin
     elsif p_state = 'cancelled' then
         e.cancelled := e.cancelled + 1;
     end if;
+    v_stage := e.stage;
     e := advance(e, p_send);
     perform tell(s.tenant, s.execution_id, s.id, 'step.' || p_state, s.worker,
                  step_facts(s) || jsonb_build_object('summary', p_result -> 'summary',
@@ -345,7 +349,8 @@ begin
     if s.effect = 'read' and e.finished_at is null then
         perform set_config('synchronous_commit', 'off', true);
     end if;
-    return send_next(e, p_link, p_send)
+    -- Within a stage each end makes room for one row more; only a new stage opens the window.
+    return send_next(e, p_link, case when e.stage = v_stage then least(p_send, 1) else p_send end)
         || jsonb_build_object('accepted', true, 'execution_state', e.state);
 end $$;
 
@@ -361,13 +366,16 @@ $$;
 create function retry_step(p_step bigint, p_token uuid, p_reason text, p_result jsonb)
 returns boolean language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    s steps;
+    e executions; s steps;
 begin
+    select x.* into e from executions x
+    where x.id = (select execution_id from steps where id = p_step) for update;
+    -- Not a cancelled one: nobody could ever claim it again.
     update steps set state = 'queued', token = null, sent_at = null, reason = p_reason,
         result = p_result, queued_at = clock_timestamp(),
         not_before = clock_timestamp() + make_interval(secs => backoff_s * (2 ^ (attempt - 1)))
     where id = p_step and token = p_token and state = 'running' and may_touch(domain)
-      and attempt <= max_retries
+      and attempt <= max_retries and stage >= e.cancel_below
       and (armed is null or repeat in ('read', 'transactional', 'idempotent', 'keyed'))
     returning * into s;
     if not found then return false; end if;
@@ -397,17 +405,28 @@ begin
     return true;
 end $$;
 
--- Drain: a running step that has not armed goes back to the queue as if never started.
+-- Drain: a running step that has not armed goes back to the queue as if never started; one that
+-- was cancelled meanwhile ends here, since nobody could ever claim it again.
 create function release_step(p_step bigint, p_token uuid) returns boolean
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    s steps;
+    e executions; s steps;
 begin
-    update steps set state = 'queued', token = null, sent_at = null, worker = null
+    select x.* into e from executions x
+    where x.id = (select execution_id from steps where id = p_step) for update;
+    select * into s from steps
     where id = p_step and token = p_token and state = 'running' and armed is null
-      and may_touch(domain)
-    returning * into s;
+      and may_touch(domain) for update;
     if not found then return false; end if;
+    if s.stage < e.cancel_below then
+        perform settle(p_step, p_token, '{running}', 'cancelled', 'stopped', jsonb_build_object(
+            'summary', 'stopped before it began', 'stopped', 'verified'), null, 0);
+        perform pg_notify('opsfarm_dispatch', 'released');
+        return true;
+    end if;
+    update steps set state = 'queued', token = null, sent_at = null, worker = null,
+        queued_at = clock_timestamp()
+    where id = p_step returning * into s;
     perform tell(s.tenant, s.execution_id, s.id, 'step.queued', null, step_facts(s));
     perform pg_notify('opsfarm_dispatch', 'released');
     return true;
@@ -442,6 +461,7 @@ begin
         return jsonb_build_object('reaped', true, 'to', 'interrupted', 'run', '[]'::jsonb);
     end if;
     if s.stage < e.cancel_below then
+        v_result := v_result || '{"stopped": "unverified"}';  -- it may run on, unseen
         return settle(p_step, p_token, '{running}', 'cancelled', 'stopped', v_result, null, 0)
             || jsonb_build_object('reaped', true, 'to', 'cancelled');
     end if;
