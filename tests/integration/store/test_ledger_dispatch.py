@@ -1,0 +1,311 @@
+"""The outbox: what is due is handed out once, what was lost again, in a fair order."""
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from app.step import State
+from app.store.ledger import call
+from app.store.listener import Listener
+from tests.lab.ledger_bench import (
+    FAILED,
+    InThread,
+    all_at_once,
+    done,
+    make_change,
+    make_plan,
+    make_step,
+)
+from tool_catalog.model import Reason
+
+QUEUE = "automation"
+
+
+def taken(bench, limit=64, resend_s=None, queue=QUEUE):
+    """Ids of the rows that the outbox gives."""
+    return [each.run[0].step_id for each in bench.outbox.take_unsent(queue, limit, resend_s)]
+
+
+def make_rows(*targets, **members):
+    """What rendering a dynamic step gives."""
+    return [
+        {
+            "parameters": {"host": name},
+            "target": None,
+            "asset_id": None,
+            "secrets": [],
+            "mutex": None,
+            "queue": QUEUE,
+            "effect": "read",
+            "repeat": "read",
+            "timeout_s": 30.0,
+            "needs": {},
+            **members,
+        }
+        for name in targets
+    ]
+
+
+def test_unsent_rows_are_handed_out_once(bench):
+    execution = bench.open(make_step(rows=4), send=1)
+    ids = [row["id"] for row in bench.rows(execution)]
+    assert taken(bench) == ids[1:]
+    assert taken(bench) == []
+    assert [row["sends"] for row in bench.rows(execution)] == [1] * 4
+
+
+def test_a_limit_holds(bench):
+    execution = bench.open(make_step(rows=5), send=0)
+    ids = [row["id"] for row in bench.rows(execution)]
+    assert (taken(bench, 2), taken(bench, 2), taken(bench, 2)) == (ids[:2], ids[2:4], ids[4:])
+    assert taken(bench, 0) == []
+
+
+def test_only_rows_of_the_queue(bench):
+    bench.open(make_step(domain="comms"), send=0)
+    assert taken(bench) == []
+    assert len(taken(bench, queue="comms")) == 1
+    assert bench.outbox.queues() == ["comms"]
+
+
+def test_a_message_that_was_lost_is_handed_out_again(bench):
+    execution = bench.open(make_step(rows=2))
+    assert taken(bench, resend_s=10.0) == []
+    bench.ask("update steps set sent_at = sent_at - interval '11 s' where target_index = 1")
+    assert taken(bench, resend_s=None) == [], "nothing was lost"
+    assert taken(bench, resend_s=10.0) == [bench.step_id(execution, "read", 1)]
+    assert [row["sends"] for row in bench.rows(execution)] == [1, 2]
+
+
+@pytest.mark.parametrize("state", ["pending", "due", "waiting", "running", "interrupted"])
+def test_only_queued_rows_are_handed_out(bench, state):
+    bench.open(make_step(), send=0)
+    bench.ask("update steps set state = :state", state=state)
+    assert taken(bench, resend_s=0.0) == []
+
+
+def test_rows_wait_for_their_time(bench):
+    execution = bench.open(make_step(max_retries=1, backoff_s=3600))
+    bench.ledger.retry_step(bench.take(execution, "read"), FAILED)
+    assert taken(bench, resend_s=0.0) == []
+    bench.ask("update steps set not_before = clock_timestamp()")
+    assert len(taken(bench)) == 1
+
+
+@pytest.mark.parametrize("state", ["running", "interrupted"])
+def test_rows_wait_for_their_mutex(bench, state):
+    first = bench.open(make_change(mutex="asset:7"))
+    second = bench.open(make_change("b", mutex="asset:7"), send=0)
+    step = bench.take(first, "change")
+    if state == "interrupted":
+        bench.ledger.arm_step(step)
+        bench.ledger.interrupt_step(step, done(State.FAILED, Reason.TIMEOUT))
+    assert taken(bench) == []
+    bench.finish(step)
+    assert taken(bench) == [bench.step_id(second, "b")]
+
+
+def test_rows_that_were_blocked_are_left_to_who_knows_the_mutex(bench):
+    holder = bench.take(bench.open(make_change(mutex="asset:7")), "change")
+    execution = bench.open(make_change("b", rows=3, mutex="asset:7"))
+    assert all(bench.claim(execution, "b", n) is None for n in range(3))
+    bench.finish(holder)
+    finished = bench.finish(bench.take(execution, "b", 0))
+    assert finished.sending.run == ()
+    assert len(taken(bench)) == 2
+
+
+def test_the_oldest_come_first_and_principals_take_turns(bench):
+    greedy = bench.submit(make_plan(make_step(rows=6)), send=0).execution_id
+    modest = bench.submit(
+        make_plan(make_step(rows=2)), send=0, principal=bench.add_principal("modest")
+    ).execution_id
+    first = set(taken(bench, 4))
+    assert first == {row["id"] for row in bench.rows(greedy)[:2]} | {
+        row["id"] for row in bench.rows(modest)
+    }
+
+
+def test_two_dispatchers_share_the_rows(bench):
+    execution = bench.open(make_step(rows=60), send=0)
+    parts = all_at_once([lambda: taken(bench, 15)] * 6)
+    given = [step_id for part in parts for step_id in part]
+    given += taken(bench)  # rows that somebody held just then
+    assert sorted(given) == [row["id"] for row in bench.rows(execution)]
+    assert {row["sends"] for row in bench.rows(execution)} == {1}
+
+
+def test_a_row_in_another_dispatcher_s_hand_is_skipped(bench):
+    execution = bench.open(make_step(rows=2), send=0)
+    ids = [row["id"] for row in bench.rows(execution)]
+    with bench.session() as session:
+        assert len(call(session, "take_unsent", QUEUE, 1, None)) == 1
+        assert taken(bench, 2) == ids[1:]
+
+
+def test_a_row_claimed_meanwhile_is_not_handed_out(bench):
+    execution = bench.open(make_step(), send=0)
+    with bench.session() as session:
+        session.exec_driver_sql("select 1 from steps for update")
+        assert taken(bench) == []
+    bench.take(execution, "read")
+    assert taken(bench, resend_s=0.0) == []
+
+
+def test_what_was_not_delivered_is_handed_out_again(bench):
+    execution = bench.open(make_step(rows=3))
+    steps = [row["id"] for row in bench.rows(execution)]
+    bench.take(execution, "read", 0)
+    assert bench.ledger.unsend_steps(steps) == 2
+    assert taken(bench) == steps[1:]
+
+
+def test_how_many_were_sent_and_not_claimed(bench):
+    execution = bench.open(make_step(rows=5), send=3)
+    assert bench.outbox.count_sent(QUEUE) == 3
+    bench.take(execution, "read", 0)
+    assert bench.outbox.count_sent(QUEUE) == 2
+
+
+def test_rows_that_waited_too_long_fail(bench):
+    execution = bench.open(make_step(queue_timeout_s=10.0), last=(make_step("z"),))
+    other = bench.open(make_step(queue_timeout_s=10.0))
+    assert bench.outbox.expire_queued() == 0
+    bench.ask(
+        "update steps set queued_at = queued_at - interval '11 s' where execution_id = :id",
+        id=execution,
+    )
+    assert bench.outbox.expire_queued() == 1
+    row = bench.rows(execution)[0]
+    assert (row["state"], row["reason"]) == ("failed", "queue_timeout")
+    assert row["result"]["summary"] == "no worker of queue automation took it within 10 s"
+    assert bench.states(execution) == ["failed", "queued"]
+    assert bench.states(other) == ["queued"]
+    assert bench.outbox.expire_queued() == 0
+
+
+def test_a_running_row_does_not_time_out_in_the_queue(bench):
+    execution = bench.open(make_step(queue_timeout_s=10.0))
+    bench.take(execution, "read")
+    bench.ask("update steps set queued_at = queued_at - interval '1 h'")
+    assert bench.outbox.expire_queued() == 0
+    assert bench.states(execution) == ["running"]
+
+
+def test_a_claim_and_a_time_out_have_one_winner(bench):
+    execution = bench.open(make_step(queue_timeout_s=10.0))
+    bench.ask("update steps set queued_at = queued_at - interval '11 s'")
+    step_id = bench.step_id(execution, "read")
+    with bench.session() as session:
+        assert call(session, "expire_queued", 10) == 1
+        claim = InThread(bench.claim_row, step_id, 0)
+        bench.wait_for_lock()
+    assert claim.result() is None
+    assert bench.states(execution) == ["failed"]
+
+
+def test_due_steps_are_told_to_the_dispatcher(bench):
+    with Listener(bench.autocommit, "opsfarm_dispatch") as notes:
+        execution = bench.open(make_step("a"), make_step("late", dynamic=True, template={"x": 1}))
+        assert bench.outbox.due_steps() == []
+        bench.run(execution, "a")
+        assert notes.wait(5) == ["due"]
+    [due] = bench.outbox.due_steps()
+    assert due.step_id == bench.step_id(execution, "late")
+    assert (due.section, due.template, due.execution_state) == ("main", {"x": 1}, "running")
+
+
+@pytest.mark.parametrize(("result", "state"), [(done(), "succeeded"), (FAILED, "failed")])
+def test_a_due_step_of_finally_sees_how_the_main_part_ended(bench, result, state):
+    last = make_step("late", dynamic=True, template={})
+    execution = bench.open(make_step("a"), last=(last,))
+    bench.run(execution, "a", result)
+    [due] = bench.outbox.due_steps()
+    assert (due.section, due.execution_state) == ("finally", state)
+
+
+@pytest.mark.parametrize("names", [("one",), ("one", "two", "three")])
+def test_a_dynamic_step_becomes_its_rows(bench, names):
+    late = make_step("late", dynamic=True, template={})
+    execution = bench.open(late, make_step("b"))
+    sending = bench.outbox.expand_step(bench.step_id(execution, "late"), make_rows(*names), 64)
+    rows = bench.rows(execution, "late")
+    assert [row["parameters"]["host"] for row in rows] == list(names)
+    assert [row["target_index"] for row in rows] == list(range(len(names)))
+    assert {row["state"] for row in rows} == {"queued"}
+    assert [link.step_id for link in sending.run][: len(rows)] == [row["id"] for row in rows]
+    for n in range(len(names)):
+        assert bench.states(execution)[-1] == "pending"
+        bench.finish(bench.take(execution, "late", n))
+    assert bench.states(execution)[-1] == "queued"
+    bench.run(execution, "b")
+    assert bench.state(execution) == "succeeded"
+
+
+def test_a_dynamic_step_cannot_become_nothing(bench):
+    """No targets is an end of its own (`settle_due`): a stage without rows would never end."""
+    execution = bench.open(make_step("late", dynamic=True, template={}))
+    before = bench.rows(execution)
+    with pytest.raises(IntegrityError):
+        bench.outbox.expand_step(before[0]["id"], [], 64)
+    assert bench.rows(execution) == before
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "states"),
+    [("skipped", None, ["skipped", "queued"]), ("failed", "no_targets", ["failed", "skipped"])],
+)
+def test_a_dynamic_step_ends_without_running(bench, state, reason, states):
+    execution = bench.open(make_step("late", dynamic=True, template={}), make_step("b"))
+    sending = bench.outbox.settle_due(bench.step_id(execution, "late"), state, reason, "so it is")
+    assert bench.states(execution) == states
+    assert [link.tool for link in sending.run] == (["b"] if state == "skipped" else [])
+    row = bench.rows(execution)[0]
+    assert (row["reason"], row["result"]["summary"]) == (reason, "so it is")
+
+
+def test_a_step_is_expanded_once(bench):
+    execution = bench.open(make_step("late", dynamic=True, template={}))
+    step_id = bench.step_id(execution, "late")
+    answers = all_at_once(
+        [lambda: bench.outbox.expand_step(step_id, make_rows("a", "b"), 64).run] * 5
+    )
+    assert sorted(len(run) for run in answers) == [0, 0, 0, 0, 2]
+    assert len(bench.rows(execution)) == 2
+    assert bench.execution(execution)["stage_open"] == 2
+
+
+def test_an_expansion_keeps_within_the_window(bench):
+    execution = bench.open(make_step("late", dynamic=True, template={}))
+    rows = make_rows(*[f"h{n}" for n in range(10)])
+    sending = bench.outbox.expand_step(bench.step_id(execution, "late"), rows, 3)
+    assert len(sending.run) == 3
+    assert len(taken(bench)) == 7
+
+
+def test_old_records_go_and_young_ones_stay(bench):
+    old, young = bench.open(make_step()), bench.open(make_step())
+    running = bench.open(make_step())
+    for execution in (old, young):
+        bench.run(execution, "read")
+    bench.ask("update executions set finished_at = now() - interval '91 d' where id = :id", id=old)
+    assert bench.outbox.remove_old(90) == 1
+    left = {row["id"] for row in bench.ask("select id from executions")}
+    assert left == {young, running}
+    assert bench.rows(old) == []
+
+
+def test_live_slots_count_who_is_alive(bench):
+    bench.ask(
+        "insert into workers (name, host, pool, queues, slots, offers, seen_at, stopped_at) values"
+        " ('a', 'h', 'automation', '{automation}', 8, '{}', now(), null),"
+        " ('b', 'h', 'automation', '{automation}', 4, '{}', now() - interval '1 h', null),"
+        " ('c', 'h', 'automation', '{automation}', 2, '{}', now(), now()),"
+        " ('d', 'h', 'comms', '{comms}', 1, '{}', now(), null)"
+    )
+    assert bench.outbox.live_slots(QUEUE, 30.0) == 8
+
+
+def test_events_are_never_rewritten(bench):
+    bench.open(make_step())
+    with pytest.raises(Exception, match="append-only"):
+        bench.ask("update events set actor = 'nobody'")
