@@ -1,6 +1,6 @@
 """`opsfarm assets`: the inventory by hand; each command is a plan of one asset tool."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -14,6 +14,10 @@ from app.cli.values import read_pairs
 from app.step import State
 
 _PAIRS = click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
+_MEMBERS = (
+    *("id", "hostname", "ip_address", "type", "status", "environment", "criticality", "os"),
+    *("connection", "tags", "metadata", "created_at", "updated_at"),
+)
 _LISTED = ("id", "hostname", "ip_address", "type", "status", "environment", "os", "tags")
 
 
@@ -88,24 +92,25 @@ def _run(tool: str, named: Mapping[str, Any], pairs: tuple[str, ...] = ()) -> No
     operation = find_operation(farm, tool)
     parameters = {**read_pairs(pairs, operation.get("schema")), **named}
     execution = farm.submit({"steps": [{"tool": tool, "parameters": parameters}]})
-    order = tuple(operation["output"]["fields"])
-
-    def show(shown: Mapping[str, Any]) -> None:
-        _print_assets(shown, order)
-
-    finish(execution, Wait(), show)
+    finish(execution, Wait(), _print_one if tool == "asset-query" else _print_assets)
 
 
-def _print_assets(execution: Mapping[str, Any], order: Sequence[str]) -> None:
-    """Assets as a table, one asset as its fields."""
+def _print_one(execution: Mapping[str, Any]) -> None:
+    """The asset that was asked for, as its fields."""
+    step = execution["steps"][0]
+    for asset in (step["results"][0]["output"] or {}).get("assets", ()):
+        print_output(asset, _MEMBERS)
+    note_failures(step)
+
+
+def _print_assets(execution: Mapping[str, Any]) -> None:
+    """A page of assets as a table; the one that was changed as its fields."""
     step = execution["steps"][0]
     output = step["results"][0]["output"]
     if step["state"] != State.SUCCEEDED or not isinstance(output, dict):
         note_failures(step)
-        return
-    found = output.get("assets")
-    if isinstance(found, list) and len(found) != 1:
-        print_records([{name: asset.get(name) for name in _LISTED} for asset in found])
-        note(f"{len(found)} of {output.get('total', len(found))}")
-        return
-    print_output(found[0] if found else output.get("asset", output), order or _LISTED)
+    elif "assets" in output:
+        print_records([{name: asset.get(name) for name in _LISTED} for asset in output["assets"]])
+        note(f"{len(output['assets'])} of {output['total']}")
+    else:
+        print_output(output.get("asset", output), _MEMBERS)

@@ -13,10 +13,11 @@ from app.cli.outcome_text import print_results, print_steps
 from app.cli.output import (
     examples,
     json_option,
+    moment,
     note,
     print_fields,
     print_json,
-    print_records,
+    print_table,
     wants_json,
 )
 from app.step import FINAL_EXECUTION_STATES, ExecutionState
@@ -34,7 +35,6 @@ _HEAD = (
     "finished_at",
     "cancel_requested_at",
 )
-_LISTED = ("execution_id", "name", "state", "principal", "created_at", "finished_at")
 
 
 @click.group(
@@ -62,7 +62,18 @@ def list_(state: str | None, limit: int, before: str | None) -> None:
     if wants_json():
         print_json({"executions": shown})
         return
-    print_records([{name: entry.get(name) for name in _LISTED} for entry in shown])
+    rows = [
+        [
+            entry["execution_id"],
+            entry["name"],
+            entry["state"],
+            entry["principal"],
+            moment(entry["created_at"]),
+            moment(entry["finished_at"]),
+        ]
+        for entry in shown
+    ]
+    print_table(["execution", "name", "state", "principal", "created (UTC)", "finished"], rows)
 
 
 @executions.command()

@@ -62,7 +62,8 @@ def report(error: OpsfarmError | CatalogError) -> Exit:
     if isinstance(error, UserError | Unavailable) and wants_json():
         print_json(show_problem(error))
     faults = error.faults if isinstance(error, PlanRejected | Malformed) else ()
-    note(f"opsfarm: {error}" + (":" if faults else ""))
+    unread = isinstance(error, Malformed) and faults
+    note(f"opsfarm: {'it cannot be read' if unread else error}" + (":" if faults else ""))
     for line in fault_lines(faults, click.get_current_context().meta.get(_SOURCE)):
         note(line)
     hint = getattr(error, "hint", None)
@@ -89,7 +90,7 @@ def _fault_line(fault: Fault, source: str | None) -> str:
         numbers = (fault.line, fault.column) if fault.line else ()
         place = ":".join([source, *(str(number) for number in numbers)]) + " "
     where = f"step {fault.step}: " if fault.step else f"{fault.path}: " if fault.path else ""
-    # The step names its tool already.
+    # What the place says already is not said again.
     tool = (fault.step or "").partition("(")[2].rstrip(")")
-    message = fault.message.removeprefix(f"{tool}: ")
+    message = fault.message.removeprefix(f"{tool}: ").removeprefix("request: ")
     return f"{place}{where}{message}" + (f"; {fault.hint}" if fault.hint else "")

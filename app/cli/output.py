@@ -93,10 +93,14 @@ def print_records(records: Sequence[Mapping[str, Any]], order: Sequence[str] = (
 
 def print_fields(fields: Mapping[str, Any]) -> None:
     """One mapping as lines `name  value`."""
-    table = Table.grid(padding=(0, 2))
+    width = max(map(len, fields), default=0)
     for name, value in fields.items():
-        table.add_row(Text(str(name), style="bold"), Text(cell(value, longest=_UNLIMITED_WIDTH)))
-    make_console().print(table)
+        click.echo(f"{name:<{width}}  {cell(value, longest=_UNLIMITED_WIDTH)}".rstrip())
+
+
+def moment(value: str | None) -> str:
+    """A moment of the farm's (ISO 8601, UTC) as people read it, to the second."""
+    return value[:19].replace("T", " ") if value else ""
 
 
 def cell(value: object, longest: int = _LONGEST_CELL) -> str:

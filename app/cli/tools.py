@@ -88,7 +88,9 @@ def _print_operation(tool: Tool, operation: Operation) -> None:
         print_table(["parameter", "type", "default", "what"], rows)
     example = operation.examples[0]
     given = " ".join(f"{name}={cell(value)}" for name, value in example.parameters.items())
-    click.echo(f"  opsfarm run {tool.name} --operation {operation.name} {given}".rstrip())
+    needless = operation.name == tool.default or len(tool.operations) == 1
+    chosen = "" if needless else f"--operation {operation.name} "
+    click.echo(f"  opsfarm run {tool.name} {chosen}{given}".rstrip())
 
 
 @tools.command()

@@ -344,6 +344,29 @@ class TestEvents:
         assert all(one == seen[0] for one in seen)
         assert {event["execution_id"] for event in seen[0]} == {execution_id}
 
+    def test_a_silent_stream_says_that_it_lives(self, call, monkeypatch):
+        monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)
+        execution_id = call("POST", "/execute-plan", json=DF).json()["execution_id"]
+        with call("GET", f"/executions/{execution_id}/events", stream=True) as response:
+            assert b": ping" in response.iter_lines()
+
+    def test_a_viewer_does_not_read_what_is_sensitive(self, api_farm, call):
+        tool = api_farm.parts.catalog.tools["df"]
+        usage = tool.operations["usage"].model_copy(update={"sensitive": True})
+        api_farm.parts.catalog.tools["df"] = tool.model_copy(
+            update={"operations": {"usage": usage}}
+        )
+        execution_id = call("POST", "/execute-plan", json=DF).json()["execution_id"]
+        step = api_farm.claim(execution_id)
+        api_farm.say(step, "canary-4711")
+        api_farm.finish(step, output="canary-4711", summary="canary-4711")
+        path = f"/executions/{execution_id}"
+        for hidden in (path, path + "/events"):
+            shown = call("GET", hidden, role=Role.VIEWER).text
+            assert "canary-4711" not in shown
+            assert "succeeded" in shown
+            assert "canary-4711" in call("GET", hidden, role=Role.OPERATOR).text
+
     def test_refuses_an_id_that_is_none_of_ours(self, call):
         execution_id = call("POST", "/execute-plan", json=DF).json()["execution_id"]
         response = call(
