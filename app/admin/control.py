@@ -32,6 +32,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 READY_TIMEOUT_S = 120.0
 #: A process that was started so often without success is not waited for.
 GIVE_UP_RESTARTS = 3
+#: Without one of these, some plans would never end.
+NEEDED = frozenset({"api", "dispatcher", *Pool})
 _LOOK_S = 0.1
 
 Say = Callable[[str], None]
@@ -114,7 +116,8 @@ def stopping_on_failure(folder: StateFolder, say: Say) -> Iterator[None]:
 def wait_until_ready(folder: StateFolder, say: Say) -> FarmFile:
     """Wait until the API answers and every pool has advertised itself; raises OpsfarmError.
 
-    A pool that this host cannot serve counts as settled, and so does one that does not stay up.
+    A pool that this host cannot serve counts as settled; one that does not stay up is an error,
+    because its steps would wait for ever.
     """
     deadline = time.monotonic() + READY_TIMEOUT_S
     with _said_once(say) as say_once:
@@ -140,9 +143,10 @@ def find_missing(folder: StateFolder) -> str:
         raise ConfigError(f"the farm did not start: {why or 'its supervisor ended'}")
     if status is None or farm is None or status.state is not FarmState.RUNNING:
         return (status.message if status else "") or "starting"
-    broken = [p for p in status.processes if p.name == "api" and _is_broken(p)]
+    broken = [p for p in status.processes if p.name in NEEDED and _is_broken(p)]
     if broken:
-        raise ConfigError(f"the API does not stay up: {broken[0].note} (see 'opsfarm logs api')")
+        name, note = broken[0].name, broken[0].note
+        raise ConfigError(f"{name} does not stay up: {note} (see 'opsfarm logs {name}')")
     if _ask(farm, folder, "/health/ready") is None:
         return "waiting for the API"
     absent = find_absent_pools(status, _ask(farm, folder, "/workers"))
@@ -155,8 +159,7 @@ def find_absent_pools(status: FarmStatus, answer: Any) -> list[str]:  # noqa: AN
     now = time.time()
     absent = []
     for process in status.processes:
-        settled = process.state is ProcessState.NOT_POSSIBLE or _is_broken(process)
-        if process.name not in set(Pool) or settled:
+        if process.name not in set(Pool) or process.state is ProcessState.NOT_POSSIBLE:
             continue
         fresh = now - process.since
         if not any(_is_fresh(worker, process.name, fresh) for worker in workers):

@@ -45,7 +45,6 @@ def worker(pool, seconds_ago=1.0, *, stopped=False):
         (status(process("asset")), [worker("asset", stopped=True)], ["asset"]),
         (status(process("capture", ProcessState.NOT_POSSIBLE)), [], []),
         (status(process("asset", ProcessState.RESTARTING, 1)), [], ["asset"]),
-        (status(process("asset", ProcessState.RESTARTING, 3)), [], []),
         (status(process("flower"), process("dispatcher")), [], []),
     ],
 )
@@ -76,10 +75,11 @@ def test_a_farm_that_failed_says_why(folder):
         find_missing(folder)
 
 
-def test_an_api_that_does_not_stay_up_is_not_waited_for(folder):
+@pytest.mark.parametrize("name", ["api", "dispatcher", "asset"])
+def test_what_does_not_stay_up_is_not_waited_for(folder, name):
     with hold_lock(folder):
-        write_status(folder, status(process("api", ProcessState.RESTARTING, 3)))
-        with pytest.raises(ConfigError, match="the API does not stay up: its last words"):
+        write_status(folder, status(process(name, ProcessState.RESTARTING, 3)))
+        with pytest.raises(ConfigError, match=f"{name} does not stay up: its last words"):
             find_missing(folder)
 
 
