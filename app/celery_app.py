@@ -6,12 +6,17 @@ from urllib.parse import urlsplit
 from celery import Celery
 from kombu import Exchange, Queue
 
+from app.broker import register_transport
 from app.config import Settings
 from app.errors import ConfigError
 from queues import Pool
 
 #: Seconds a broker socket may stay silent before we call it dead.
 SOCKET_TIMEOUT_S = 10
+
+#: Publishing must not wait for a broker that is down (kombu: 6 s): the row stays in the ledger
+#: and the dispatcher sends it. Consumers reconnect by Celery's settings.
+PUBLISH_ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.1}
 
 REDIS_SCHEMES = frozenset({"redis", "rediss"})
 AMQP_SCHEMES = frozenset({"amqp", "amqps", "pyamqp"})
@@ -56,6 +61,7 @@ class FarmCelery(Celery):
 def make_celery(settings: Settings, pool: Pool | None = None) -> FarmCelery:
     """The Celery app; with a pool, one that consumes this pool's queues by default."""
     check_broker_url(settings.broker_url)
+    register_transport()
     celery = FarmCelery(settings, pool)
     celery.conf.update(_common_settings(settings))
     celery.conf.update(_redis_settings() if uses_redis(settings) else _amqp_settings())
@@ -115,6 +121,7 @@ def _redis_settings() -> dict[str, Any]:
             "socket_connect_timeout": 3,
             "socket_keepalive": True,
             "health_check_interval": 25,
+            **PUBLISH_ONCE,
             # Nothing of ours is unacknowledged; Celery's own queues should not wait an hour.
             "visibility_timeout": 3600,
             "queue_order_strategy": "round_robin",
@@ -124,7 +131,7 @@ def _redis_settings() -> dict[str, Any]:
 
 def _amqp_settings() -> dict[str, Any]:
     return {
-        "broker_transport_options": {"confirm_publish": True},
+        "broker_transport_options": {"confirm_publish": True, **PUBLISH_ONCE},
         "broker_heartbeat": 20,
         "worker_detect_quorum_queues": True,
     }

@@ -6,7 +6,7 @@ from typing import Any
 from app.errors import ExpressionError
 from app.render import has_expression, is_single_expression, render_value
 from app.safety import judge_target
-from app.selector import Selection
+from app.selector import FIELDS, Selection
 from app.selector_text import SelectorError
 from app.step import LOCAL, Target
 from app.surroundings import Draft, Scene
@@ -102,7 +102,10 @@ def _named_targets(draft: Draft, effect: Effect, scene: Scene) -> tuple[Target, 
     try:
         selection = scene.select(draft.targets)
     except SelectorError as error:
-        draft.faults.add("targets", "bad_selector", str(error), given=draft.targets)
+        allowed = f"names, or conditions on {', '.join(FIELDS)}, tags.<tag>"
+        draft.faults.add(
+            "targets", "bad_selector", str(error), given=draft.targets, allowed=allowed
+        )
         return None
     return _take(draft, selection, scene)
 

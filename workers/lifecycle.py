@@ -9,7 +9,6 @@ from celery import Celery, bootsteps
 from celery.exceptions import ImproperlyConfigured
 from celery.worker.components import Pool as PoolStep
 
-from app.celery_app import uses_redis
 from app.config import Settings
 from app.errors import Unavailable
 from app.parts import Parts, build_parts
@@ -149,29 +148,9 @@ class FarmStep(bootsteps.StartStopStep):
         self.stop(worker)
 
 
-class SkipAcks(bootsteps.StartStopStep):
-    """Spare Redis four commands a step.
-
-    kombu's Redis transport takes each message of a `no_ack` queue off a list of unacknowledged
-    messages that it never put it on (ZREM and HDEL in a transaction).
-    """
-
-    requires = ("celery.worker.consumer.tasks:Tasks",)
-
-    def start(self, consumer: Any) -> None:  # noqa: ANN401  # Celery's consumer
-        """Replace this channel's acknowledgement, as Celery does with `can_consume`."""
-        if uses_redis(consumer.app.farm_settings):
-            consumer.task_consumer.channel.qos.ack = _nothing_to_acknowledge
-
-
-def _nothing_to_acknowledge(_delivery_tag: str) -> None:
-    """The message left Redis when it was read."""
-
-
 def install(celery: Celery) -> None:
-    """Put our steps into the app's worker."""
+    """Put our step into the app's worker."""
     celery.steps["worker"].add(FarmStep)
-    celery.steps["consumer"].add(SkipAcks)
 
 
 def drain(shop: Workshop) -> None:

@@ -121,7 +121,7 @@ def _show_addresses(folder: StateFolder, farm: FarmFile) -> None:
     if wants_json():
         print_json({"api_url": farm.api_url, "flower_url": farm.flower_url, "ports": farm.ports})
         return
-    click.echo(f"API      {farm.api_url}  (docs: {farm.api_url}/docs)")
+    click.echo(f"API      {farm.api_url}  (described by {farm.api_url}/openapi.json)")
     click.echo(f"Flower   {farm.flower_url}")
     click.echo(f"ports    {', '.join(f'{name} {port}' for name, port in farm.ports.items())}")
     click.echo(f"API key  {folder.admin_key_file}")

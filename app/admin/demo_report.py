@@ -152,7 +152,7 @@ def _arrivals(seen: Seen) -> list[str]:
 def _directions(seen: Seen, farm: FarmFile) -> list[str]:
     ports = ", ".join(f"{name} {port}" for name, port in farm.ports.items())
     return [
-        f"API and its docs  {farm.api_url}/docs",
+        f"API               {farm.api_url}/openapi.json  (see docs/http-api.md)",
         f"Flower            {farm.flower_url}",
         f"ports             {ports}",
         f"this execution    .venv/bin/opsfarm executions show {seen.execution_id[:13]}",

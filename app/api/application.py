@@ -46,6 +46,8 @@ def create_api(parts: Parts) -> FastAPI:
         version="0.1.0",
         description=_DESCRIPTION,
         lifespan=lifespan,
+        # Their pages would load scripts from elsewhere: docs/http-api.md is our reference.
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         # Request telemetry of the framework's own: traces of ours come from the ledger's story.
