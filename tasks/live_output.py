@@ -2,6 +2,8 @@
 
 import logging
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Engine, insert, text
 
@@ -25,6 +27,8 @@ class LiveLines:
         self._lock = threading.Lock()
         self._lines: list[tuple[str, str]] = []
         self._dropped = 0
+        #: Some were written already: then the last ones must follow.
+        self.begun = False
 
     def add(self, stream: str, line: str) -> None:
         """Keep a line, already scrubbed; too many within a second are counted, not kept."""
@@ -75,9 +79,11 @@ class LiveOutput:
         return lines
 
     def close(self, lines: LiveLines) -> None:
-        """The attempt is over."""
+        """The attempt is over: write its last lines if watchers saw its first."""
         with self._lock:
             self._open.pop(lines.step.id, None)
+        if lines.begun:
+            self._write([lines])
 
     def _run(self) -> None:
         while not self._stopped.wait(FLUSH_S):
@@ -87,17 +93,10 @@ class LiveOutput:
     def _flush(self) -> None:
         with self._lock:
             buffers = list(self._open.values())
-        rows = [
-            {
-                "tenant": each.step.tenant,
-                "execution_id": each.step.execution_id,
-                "step_id": each.step.id,
-                "attempt": each.step.attempt,
-                "lines": lines,
-            }
-            for each in buffers
-            if (lines := each.take())
-        ]
+        self._write(buffers)
+
+    def _write(self, buffers: Sequence[LiveLines]) -> None:
+        rows = [_to_row(each, lines) for each in buffers if (lines := each.take())]
         if not rows:
             return
         try:
@@ -106,3 +105,15 @@ class LiveOutput:
                 connection.execute(insert(OutputChunk), rows)
         except Unavailable:
             log.warning("live output of %s step(s) not kept: ledger unreachable", len(rows))
+
+
+def _to_row(buffer: LiveLines, lines: list[tuple[str, str]]) -> dict[str, Any]:
+    buffer.begun = True
+    step = buffer.step
+    return {
+        "tenant": step.tenant,
+        "execution_id": step.execution_id,
+        "step_id": step.id,
+        "attempt": step.attempt,
+        "lines": lines,
+    }

@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from app.observe.redact import MASK, SECRET_NAMES, redact
 from app.step import Secret, StepResult
-
-MASK = "***"
 
 #: A shorter value is only removed where it stands alone: else it would shred the text.
 _SHORT = 4
@@ -22,33 +21,7 @@ _ELLIPSIS = "…"
 _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----")
 _KEY_END = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----")
 
-#: Names whose value is a secret, as they end in options, headers, JSON and connection texts.
-_NAMES = (
-    r"(?:password|passwd|passphrase|(?<=_)pwd|(?<![a-z0-9])(?:secret|token)"
-    r"|(?:api|access|secret|private|account|client)[_-]?(?:access[_-]?)?(?:key|token|secret))"
-)
-_NAMED = re.compile(rf"(?i){_NAMES}$")
-
-#: Each keeps its first group and masks the rest. None looks back further than a name is long:
-#: a tool's output may be hostile.
-_PATTERNS = (
-    re.compile(rf"(?i)({_NAMES}\"?[ \t]*[=:][ \t]*\")(?:[^\"\\\n]|\\.)+(?=\")"),
-    re.compile(rf"(?i)({_NAMES}'?[ \t]*[=:][ \t]*')[^'\n]+(?=')"),
-    re.compile(rf"(?i)({_NAMES}[ \t]*[=:][ \t]*)[^\s\"',;&)\]}}]+"),
-    re.compile(r"(?i)(authorization[\"']?[ \t]*[:=][ \t]*[\"']?(?:[a-z]+[ \t]+)?)[^\s\"',]+"),
-    re.compile(r"(?i)(\bbearer[ \t]+)[a-z0-9._~+/-]{16,}=*"),
-    re.compile(r"()\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
-    re.compile(r"()\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_[A-Za-z0-9_]{22,}\b"),
-    re.compile(r"()\bxox[abprs]-[A-Za-z0-9-]{10,}"),
-    re.compile(r"()\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+"),
-    re.compile(r"()\bopsfarm_[0-9a-f]{8}_[A-Za-z0-9_-]{43}"),
-    re.compile(r"(https://hooks\.slack(?:-gov)?\.com/)[A-Za-z0-9/_-]+"),
-    re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(?=@)"),
-    re.compile(
-        r"()-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?"
-        r"(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\Z)"
-    ),
-)
+_NAMED = re.compile(rf"(?i){SECRET_NAMES}$")
 
 
 class Scrubber:
@@ -68,7 +41,7 @@ class Scrubber:
 
     def scrub(self, text: str) -> str:
         """The text without secrets, also where a cut at either end left only a part of one."""
-        return _scrub_patterns(self._scrub_exact(text))
+        return redact(self._scrub_exact(text))
 
     def scrub_line(self, stream: str, line: str) -> str:
         """One line of a stream, in order: a private key is masked over all its lines."""
@@ -167,10 +140,4 @@ def _mask_cut(text: str, form: str) -> str:
     at = text.rfind(form[-_CUT:], 0, len(form))
     if at >= 0 and form.endswith(text[: at + _CUT]):
         text = MASK + text[at + _CUT :]
-    return text
-
-
-def _scrub_patterns(text: str) -> str:
-    for pattern in _PATTERNS:
-        text = pattern.sub(lambda found: (found[1] or "") + MASK, text)
     return text
