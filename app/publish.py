@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import LimitExceeded, OperationalError
 
+from app.celery_app import PUBLISH_ONCE
 from app.chain import build_chain, build_links
 from app.errors import Unavailable
 from app.store.ledger import Ledger, Link, Sending
@@ -107,12 +108,20 @@ class Publisher:
     def _read_depth(self, queue: str) -> int:
         pool: Any = self._celery.pool
         with _broker_errors(), pool.acquire(block=True, timeout=5) as connection:
-            with connection.channel() as channel:
-                try:
-                    found = channel.queue_declare(queue=queue, passive=True)
-                except connection.channel_errors:
-                    return 0  # Redis knows no empty list; RabbitMQ no queue before its consumer
-            return int(found.message_count)
+            connection.ensure_connection(**PUBLISH_ONCE)  # the pool closes those that failed
+            try:
+                return _count_messages(connection, queue)
+            except connection.connection_errors as error:
+                raise OperationalError(str(error)) from error
+
+
+def _count_messages(connection: Any, queue: str) -> int:  # noqa: ANN401  # kombu's Connection
+    with connection.channel() as channel:
+        try:
+            found = channel.queue_declare(queue=queue, passive=True)
+        except connection.channel_errors:
+            return 0  # Redis knows no empty list; RabbitMQ no queue before its consumer
+        return int(found.message_count)
 
 
 @contextmanager
@@ -122,7 +131,7 @@ def _broker_errors() -> Iterator[None]:
         yield
     except OperationalError:
         raise
-    except OSError as error:
+    except (OSError, LimitExceeded) as error:
         raise OperationalError(str(error)) from error
 
 
