@@ -15,11 +15,13 @@ from uuid import UUID, uuid4
 from app.errors import StepError, Unavailable
 from app.observe.logs import bind
 from app.step import State, StepResult
+from app.store.db import guard_unavailable
 from app.store.ledger import Sending
 from tasks.perform import perform
 from tasks.running import REPEATABLE, Running
 from tasks.workshop import Workshop
 from tool_catalog.model import Reason, Repeat
+from tool_catalog.names import UnknownName
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +63,11 @@ def _execute_step(step_id: int, attempt: int, link: int | None, shop: Workshop) 
     names = {"execution_id": str(claimed.execution_id), "step_id": claimed.id}
     with bind(**names, attempt=claimed.attempt), shop.running.watch(claimed) as running:
         started = time.monotonic()
-        operation = shop.catalog.operation(shop.catalog.find(claimed.tool), claimed.operation)
+        try:
+            operation = shop.catalog.operation(shop.catalog.find(claimed.tool), claimed.operation)
+        except UnknownName as error:  # our tool files are not those that the plan was checked by
+            unknown = StepResult(State.FAILED, f"on worker {shop.worker}: {error}", Reason.INTERNAL)
+            return conclude(running, unknown, link, shop)
         if operation.repeat is Repeat.TRANSACTIONAL:
             ended = run_transactional(running, operation.python or "", link, shop)
             if ended is not None:
@@ -80,7 +86,8 @@ def conclude(running: Running, result: StepResult, link: int | None, shop: Works
     """Write the result down, as far as the step is still ours."""
     step = running.step
     log.info("%s.%s %s %s", step.tool, step.operation, result.state, result.reason or "")
-    if running.draining and result.state is State.CANCELLED:
+    if (running.draining or running.lost) and result.state is State.CANCELLED:
+        # Nobody cancelled it: we had to end it, or it was taken from us meanwhile.
         # Not armed: as if never started. Armed and repeatable: its lease runs out, it runs again.
         if not running.armed:
             keep_trying(lambda: shop.ledger.release_step(step))
@@ -125,7 +132,7 @@ def run_transactional(
     step = running.step
     started = time.monotonic()
     try:
-        with shop.sessions.begin() as session:
+        with guard_unavailable(), shop.sessions.begin() as session:
             session.info.update(
                 tenant=step.tenant,
                 actor=step.principal,
@@ -145,6 +152,12 @@ def run_transactional(
     except StepError as error:
         failed = StepResult(State.FAILED, error.message, error.reason, transient=error.transient)
         return conclude(running, failed, None, shop)
+    except Unavailable:
+        raise
+    except Exception:  # a bug in one tool must not take the worker's other steps along
+        log.exception("step %s: %s broke", step.id, function)
+        text = f"{step.tool} broke inside opsfarm; the log of worker {shop.worker} says where"
+        return conclude(running, StepResult(State.FAILED, text, Reason.INTERNAL), None, shop)
     ok = result.state is State.SUCCEEDED
     return Ended(finished.sending, None if ok else result.reason or Reason.INTERNAL)
 

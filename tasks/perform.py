@@ -56,7 +56,7 @@ def perform(running: Running, operation: Operation, shop: Workshop) -> StepResul
         finally:
             shop.live_output.close(lines)
     except Stopped as stopped:
-        result = _stopped(stopped, running)
+        result = _stopped(stopped)
     except StepError as error:
         result = _failed(error, armed=running.armed)
     except Unavailable:
@@ -174,13 +174,12 @@ def _keep_artifact(
     return replace(result, artifacts=(artifact,), output=output)
 
 
-def _stopped(stopped: Stopped, running: Running) -> StepResult:
-    verified = stopped.verified or not running.armed
+def _stopped(stopped: Stopped) -> StepResult:
     return StepResult(
         State.CANCELLED,
         stopped.message,
         Reason.STOPPED,
-        stopped="verified" if verified else "unverified",
+        stopped="verified" if stopped.verified else "unverified",
     )
 
 

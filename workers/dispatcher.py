@@ -61,8 +61,11 @@ class Dispatcher:
             return
         was_lost = self._outbox.count_sent(queue) > depth
         resend_s = settings.resend_s if was_lost else None
-        for sending in self._outbox.take_unsent(queue, room, resend_s):
+        taken = self._outbox.take_unsent(queue, room, resend_s)
+        for number, sending in enumerate(taken):
             if not self._parts.publisher.publish(sending):
+                rest = [link.step_id for each in taken[number + 1 :] for link in each.run]
+                self._parts.ledger.unsend_steps(rest)
                 return
 
 
