@@ -1,5 +1,6 @@
 """A step's parameters against its operation: every fault at once, or the values to run with."""
 
+import json
 import re
 import reprlib
 from collections.abc import Mapping
@@ -39,6 +40,7 @@ def check_parameters(
     A value of null counts as not given.
     """
     named, faults = check_names(operation, given)
+    misnamed = bool(faults)
     values: dict[str, Any] = {}
     for name, parameter in operation.parameters.items():
         value = named.get(name)
@@ -49,7 +51,8 @@ def check_parameters(
             values[name] = check_value(parameter, value)
         except BadValue as bad:
             faults.append(_fault(name, parameter, value, bad))
-    faults += [fault for rule in operation.rules for fault in _check_rule(rule, named)]
+    if not misnamed:  # under its right name a value may well keep the rules
+        faults += [fault for rule in operation.rules for fault in _check_rule(rule, named)]
     faults += _check_program_items(operation, values)
     return values, faults
 
@@ -81,8 +84,12 @@ def show_value(name: str, parameter: Parameter | None, value: Any) -> str:  # no
     if secret or _SOUNDS_SECRET.search(name):
         return "***"
     if isinstance(value, str):
-        return shorten(_LOGIN_IN_URL.sub("//***@", value[:400]))
-    return shorten(_LOGIN_IN_URL.sub("//***@", reprlib.repr(value)))
+        # Cut first: what is long is not escaped whole. A line break must not break a line of ours.
+        shown = value[:400]
+        shown = shown if shown.isprintable() else shown.encode("unicode_escape").decode()
+    else:
+        shown = reprlib.repr(value) if isinstance(value, dict | list) else json.dumps(value)
+    return shorten(_LOGIN_IN_URL.sub("//***@", shown))
 
 
 def _unknown(key: str, own: Mapping[str, str]) -> ParameterFault:

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -46,9 +47,13 @@ def _answer_user_error(_request: Request, error: Exception) -> JSONResponse:
     return respond(show_problem(error), headers)
 
 
-def _answer_unavailable(_request: Request, error: Exception) -> JSONResponse:
+def _answer_unavailable(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Unavailable)  # noqa: S101  # registered for this type only
-    _log.warning("unavailable: %s", error, exc_info=error.__cause__)
+    _log.warning("unavailable: %s (%s)", error, str(error.__cause__).partition("\n")[0])
+    if not isinstance(error.__cause__, PoolTimeout):
+        # Where one connection broke, those that lie in both pools are dead, too: without them the
+        # first request after an outage would be refused like those during it.
+        request.app.state.parts.close()
     return respond(show_problem(error), {"Retry-After": str(_RETRY_AFTER_S)})
 
 
