@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Engine, insert, text
+from sqlalchemy.exc import DBAPIError
 
 from app.errors import Unavailable
+from app.json_text import make_storable
 from app.step import Step
 from app.store.db import guard_unavailable
 from app.store.models import OutputChunk
@@ -34,7 +36,7 @@ class LiveLines:
         """Keep a line, already scrubbed; too many within a second are counted, not kept."""
         with self._lock:
             if len(self._lines) < MAX_LINES:
-                self._lines.append((stream, line[:MAX_LINE]))
+                self._lines.append((stream, make_storable(line[:MAX_LINE])))
             else:
                 self._dropped += 1
 
@@ -105,6 +107,8 @@ class LiveOutput:
                 connection.execute(insert(OutputChunk), rows)
         except Unavailable:
             log.warning("live output of %s step(s) not kept: ledger unreachable", len(rows))
+        except DBAPIError as error:  # what is only shown must not stop what is done
+            log.warning("live output of %s step(s) not kept: %s", len(rows), type(error.orig))
 
 
 def _to_row(buffer: LiveLines, lines: list[tuple[str, str]]) -> dict[str, Any]:

@@ -91,6 +91,17 @@ operations:
     argv: [sh, -c, 'echo $$ >> "$0"; exec sleep "$1"', "{file}", "{seconds}"]
     examples: [{parameters: {file: /tmp/x}}]
 """.replace(" &no", ""),
+    "script": """
+summary: A line of shell
+execution_location: automation-service
+operations:
+  run:
+    summary: Only looks
+    effect: read
+    parameters: {script: {type: string, required: true, example: "true"}}
+    argv: [sh, -c, "{script}"]
+    examples: [{parameters: {script: "true"}}]
+""",
     "odd": """
 summary: Say what no database likes
 execution_location: automation-service
@@ -156,12 +167,7 @@ class Process:
     def close(self) -> None:
         """Make sure that it is gone."""
         if self.is_alive:
-            self.send(signal.SIGCONT)
-            self._popen.terminate()
-            try:
-                self._popen.wait(10)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            self.kill()  # what it runs dies with it
 
 
 class Farm:
