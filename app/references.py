@@ -79,7 +79,7 @@ class _Place:
     path: str
 
     def add(
-        self, code: str, message: str, reference: Reference, **more: str | Sequence[str]
+        self, code: str, message: str, reference: Reference, **more: str | Sequence[str] | None
     ) -> None:
         allowed, hint = more.get("allowed"), more.get("hint")
         self.faults.add(
@@ -123,7 +123,8 @@ def _check_reference(reference: Reference, key: str, known: KnownSteps, place: _
     if step is None:
         earlier = [k for k, s in known.steps.items() if s.position < known.steps[key].position]
         message = f"no step {name!r}{did_you_mean(suggest(name, earlier))}"
-        place.add("unknown_step", message, reference, allowed=earlier)
+        hint = None if earlier else "no step comes before this one"
+        place.add("unknown_step", message, reference, allowed=earlier or None, hint=hint)
     elif step.position >= known.steps[key].position:
         _refuse_order(reference, (key, name), known, place)
     else:

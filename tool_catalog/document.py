@@ -31,6 +31,8 @@ _WORDS: Mapping[str, bool | None] = {
 #: JSON writes characters beyond the first plane as two escapes (RFC 8259 section 7); YAML has one.
 _ESCAPE = re.compile(r"\\(?:u([dD][89abAB]\w\w)\\u([dD][c-fC-F]\w\w)|.)", re.DOTALL)
 
+_IN_QUOTES = 'put the expression in quotes: "{{ ... }}"'
+
 # libyaml's parser when the wheel has it: ten times as fast as the Python one.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -73,7 +75,8 @@ def read_document(text: str | bytes, *, source: str, int_keys: bool = False) -> 
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise DocumentError(f"{source}: {error.problem or error.context}", *place) from None
+        problem = f"{error.problem or error.context}{_quote_hint(encoded, place[0])}"
+        raise DocumentError(f"{source}: {problem}", *place) from None
     except yaml.reader.ReaderError as error:
         before = encoded[: error.position]
         place = (before.count(b"\n") + 1, error.position - before.rfind(b"\n"))
@@ -100,6 +103,12 @@ def _join_surrogates(match: re.Match[str]) -> str:
         return match[0]
     high, low = int(match[1], 16) - 0xD800, int(match[2], 16) - 0xDC00
     return f"\\U{0x10000 + (high << 10) + low:08x}"
+
+
+def _quote_hint(text: bytes, line: int) -> str:
+    """What to try when YAML stumbles over a line with an expression: its braces mean a mapping."""
+    stumbled = text.split(b"\n")[line - 1 : line]
+    return f"; {_IN_QUOTES}" if any(b"{{" in words for words in stumbled) else ""
 
 
 def _place_of(event: yaml.Event) -> tuple[int, int]:
@@ -166,6 +175,8 @@ class _Reader:
         return members
 
     def _read_key(self, event: yaml.Event) -> str | int:
+        if isinstance(event, yaml.MappingStartEvent) and event.flow_style:
+            self._refuse(f"a mapping cannot be a key; {_IN_QUOTES}", event)
         if not isinstance(event, yaml.ScalarEvent) or event.anchor or event.tag:
             self._refuse("a key must be plain text", event)
         key = self._read_scalar(event)
