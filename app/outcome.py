@@ -1,6 +1,6 @@
 """What a step leaves behind, and what that makes of its execution (pure).
 
-The one written contract for expressions, the API and the CLI (design section 5).
+The one written contract for expressions, the API and the CLI (docs/plans.md).
 """
 
 from collections.abc import Mapping, Sequence

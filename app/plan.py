@@ -7,7 +7,7 @@ from typing import Any, Literal
 from app.step import Target
 from tool_catalog.model import Effect, Repeat
 
-#: Keys of design section 5 that are known by name but not served yet.
+#: Keys that are refused by name: a later version may serve them (docs/plans.md).
 LATER_KEYS = {
     "plan": ("inputs", "run_as", "max_parallel", "max_failures", "on_empty"),
     "step": (
@@ -102,8 +102,6 @@ class CheckedStep:
     needs: Mapping[str, Any] = field(default_factory=dict)
     #: What rendering needs later, of a dynamic step: the PlanStep's members as JSON.
     template: Mapping[str, Any] | None = None
-    #: The state the rows start in once due: "queued", or "waiting" for an approval.
-    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)

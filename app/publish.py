@@ -33,33 +33,32 @@ class Window:
         self._size = size
         self._lock = threading.Lock()
         self._depths: dict[str, tuple[float, int]] = {}
+        self._sizes: dict[str, int] = {}
 
-    def room(self, queue: str, *, size: int | None = None) -> int:
-        """Messages that fit in now; 0 when the broker does not answer."""
+    def widen(self, queue: str, size: int) -> None:
+        """Let a queue hold more than usual, for workers with many slots."""
+        self._sizes[queue] = max(self._size, size)
+
+    def room(self, queue: str) -> int:
+        """Messages that fit in now. Raises OperationalError when the broker does not answer."""
         with self._lock:
-            at, depth = self._depths.get(queue, (0.0, 0))
+            at, depth = self._depths.get(queue, (float("-inf"), 0))
         if time.monotonic() - at > DEPTH_AGE_S:
-            depth = self._ask(queue)
-        return max(0, (size or self._size) - depth)
+            depth = self.depth(queue)
+        return max(0, self._sizes.get(queue, self._size) - depth)
 
     def depth(self, queue: str) -> int:
-        """Messages in the queue as of now; the window's size when nobody knows."""
-        return self._ask(queue)
+        """Messages in the queue, asked now. Raises OperationalError as `room` does."""
+        depth = self._read_depth(queue)
+        with self._lock:
+            self._depths[queue] = (time.monotonic(), depth)
+        return depth
 
     def count(self, queue: str) -> None:
         """One message more was published."""
         with self._lock:
-            at, depth = self._depths.get(queue, (0.0, 0))
+            at, depth = self._depths.get(queue, (float("-inf"), 0))
             self._depths[queue] = (at, depth + 1)
-
-    def _ask(self, queue: str) -> int:
-        try:
-            depth = self._read_depth(queue)
-        except OperationalError:
-            return self._size  # closed: the ledger keeps the rows
-        with self._lock:
-            self._depths[queue] = (time.monotonic(), depth)
-        return depth
 
 
 class Publisher:
@@ -70,14 +69,11 @@ class Publisher:
         self._ledger = ledger
         self.window = Window(self._read_depth, window)
 
-    def send_limit(self, queue: str) -> int:
-        """How many rows a ledger command may mark as sent for a direct publish."""
-        return self.window.room(queue)
-
     def publish(self, sending: Sending) -> bool:
-        """Publish a run. False: the broker did not take it, the dispatcher will."""
-        if not sending.run:
-            return True
+        """Publish what fits into the window; the dispatcher publishes the rest when there is room.
+
+        False: the broker does not answer, all of it comes later.
+        """
         rows = list(sending.run)
         try:
             with _broker_errors():
@@ -86,20 +82,33 @@ class Publisher:
             log.warning("broker did not take %s step(s): %s", len(rows), _first_line(error))
             self._take_back(rows)
             return False
+        self._take_back(rows)
         return True
 
     def _send(self, sending: Sending, rows: list[Link]) -> None:
-        """Send; what was sent leaves `rows`."""
+        """Send what there is room for; what was sent leaves `rows`."""
         if sending.chain:
-            build_chain(sending, self._celery).apply_async()
-            self.window.count(sending.run[0].queue)
+            self._send_chain(sending, rows)
             return
         for link, signature in zip(sending.run, build_links(sending, self._celery), strict=True):
-            signature.apply_async()
-            rows.remove(link)
-            self.window.count(link.queue)
+            if self.window.room(link.queue):
+                signature.apply_async()
+                rows.remove(link)
+                self.window.count(link.queue)
+
+    def _send_chain(self, sending: Sending, rows: list[Link]) -> None:
+        """Only the first row is in the broker; Celery publishes each next one as the last ends."""
+        first = rows[0]
+        if self.window.room(first.queue):
+            build_chain(sending, self._celery).apply_async()
+            rows.clear()
+            self.window.count(first.queue)
+        else:
+            del rows[1:]  # those behind it are pending: they were not marked as sent
 
     def _take_back(self, rows: list[Link]) -> None:
+        if not rows:
+            return
         try:
             self._ledger.unsend_steps([link.step_id for link in rows])
         except Unavailable:

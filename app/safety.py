@@ -72,7 +72,6 @@ class Verdict:
     """Whether a step may run; `fault` and `hint` say why not and what to do."""
 
     allowed: bool
-    needs_approval: bool = False
     fault: str = ""
     hint: str = ""
 

@@ -1,4 +1,4 @@
-"""The selector grammar: which assets are meant (pure; design section 5, "Targets").
+"""The selector grammar: which assets are meant (pure; docs/plans.md, "Targets").
 
 As text: `environment=production,tags.role=web,!web-03`: conditions joined by `,` must all
 hold, values joined by `|` are alternatives, `!` leaves out, `;` joins what is selected

@@ -23,6 +23,11 @@ from tool_catalog.model import Effect, Operation, Repeat
 from tool_catalog.names import did_you_mean, shorten, suggest
 from tool_catalog.params import ParameterFault, check_names, check_parameters
 
+#: Connections of a target that have a runner (tasks/runners/table.py).
+SERVED_CONNECTIONS = ("local", "ssh")
+#: Keys of an operation that load but that no worker acts on yet.
+UNSERVED_KEYS = ("http", "powershell", "before", "verify", "rate_limit")
+
 #: What a step that runs for a given time may take beside that time.
 RUN_FOR_MARGIN_S = 30
 
@@ -34,6 +39,7 @@ def check_step(draft: Draft, scene: Scene) -> CheckedStep:
     are looked at only at submit: a settled step waits for them.
     """
     dynamic = draft.is_dynamic
+    _refuse_unserved(draft)
     parameters = _check_parameters(draft)
     secrets = () if draft.settled else _check_references(draft, scene)
     effect = effect_of(draft.operation, parameters, scene.rules.policy)
@@ -72,7 +78,26 @@ def _find_static_targets(draft: Draft, effect: Effect, scene: Scene) -> tuple[Ta
     if draft.holds_expression(draft.targets):
         check_target_templates(draft)
         return ()
-    return find_targets(draft, effect, scene) or ()
+    targets = find_targets(draft, effect, scene) or ()
+    for target in targets:
+        if target.connection not in SERVED_CONNECTIONS:
+            draft.faults.add(
+                "targets",
+                "not_served",
+                f"{target.name} is reached by {target.connection}, which is not served yet",
+                given=target.name,
+                allowed=list(SERVED_CONNECTIONS),
+            )
+    return targets
+
+
+def _refuse_unserved(draft: Draft) -> None:
+    """A promise of the tool file that nothing keeps yet must not be made to the operator."""
+    for key in UNSERVED_KEYS:
+        if getattr(draft.operation, key) is not None:
+            draft.faults.add(
+                "operation", "not_served", f"{draft.name} needs {key!r}, which is not served yet"
+            )
 
 
 def count_targets(draft: Draft, scene: Scene) -> int | None:

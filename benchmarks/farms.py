@@ -10,10 +10,11 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import redis
+import requests
 from sqlalchemy import Engine
 
 from app.admin.servers import Server, find_free_port, start_postgres, start_redis
@@ -24,6 +25,7 @@ from app.plan_reader import read_request
 from app.principal import Principal, Role
 from app.store.db import make_engine, migrate
 from app.store.listener import Listener
+from app.store.roster import Roster
 from app.submit import submit
 from benchmarks.celery_peer import QUEUES
 from benchmarks.celery_peer import app as peer
@@ -135,6 +137,60 @@ class OurFarm:
                 return
             time.sleep(0.05)
         raise TimeoutError("the farm's workers did not come up")
+
+
+class OneWorker:
+    """One real worker process, from start to stop."""
+
+    def __init__(self, servers: Servers) -> None:
+        self._process = _start(["-m", "workers", Pool.ASSET], {"OPSFARM_QUEUE_PREFIX": "one."})
+        engine = make_engine(servers.postgres.url)
+        roster = Roster(engine)
+        deadline = time.monotonic() + START_S
+        while not any("one.asset" in offer.queues for offer in roster.offers(10)):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the worker did not come up")
+            time.sleep(0.02)
+        engine.dispose()
+
+    def stop(self) -> None:
+        """End it."""
+        _stop([self._process])
+
+
+class ApiProcess:
+    """The HTTP API as its own process, with a key and a kept connection."""
+
+    def __init__(self) -> None:
+        port = find_free_port()
+        self._url = f"http://127.0.0.1:{port}"
+        self._process = _start(["-m", "app.api"], {"OPSFARM_API_PORT": str(port)})
+        parts = build_parts(read_settings())
+        _, key = parts.principals.add("default", f"api-{secrets.token_hex(4)}", Role.OPERATOR)
+        parts.close()
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {key}"
+        self._plan = {"steps": [{"tool": TOOLS[n % 4], "id": f"s{n}"} for n in range(10)]}
+
+    def __enter__(self) -> Self:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            try:
+                self._session.get(f"{self._url}/health/live", timeout=5).raise_for_status()
+            except requests.ConnectionError:
+                time.sleep(0.05)
+            else:
+                return self
+        raise TimeoutError("the API did not come up")
+
+    def __exit__(self, *error: object) -> None:
+        self._session.close()
+        _stop([self._process])
+
+    def submit_ten(self) -> None:
+        """Hand in a plan of ten steps."""
+        answer = self._session.post(f"{self._url}/execute-plan", json=self._plan, timeout=10)
+        answer.raise_for_status()
 
 
 class CeleryFarm:

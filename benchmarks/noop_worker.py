@@ -10,8 +10,8 @@ from app.observe.logs import set_up_logging
 from queues import Pool
 from tasks.runners.base import RawOutput
 from tasks.runners.fake import Answer, FakeRunner
-from workers.entry import make_worker_app
 from workers.lifecycle import FarmStep
+from workers.worker import make_worker_app, run_worker
 
 NOTHING = Answer(RawOutput(exit_code=0))
 
@@ -42,16 +42,7 @@ def main(pool: Pool) -> None:
     celery = make_worker_app(settings, pool)
     celery.steps["worker"].discard(FarmStep)
     celery.steps["worker"].add(NoopStep)
-    celery.Worker(
-        hostname=f"{pool}@{settings.host}",
-        pool=celery.conf.worker_pool,
-        concurrency=settings.slots,
-        loglevel="WARNING",
-        quiet=True,
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=not settings.events,
-    ).start()
+    run_worker(celery, pool.value)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,10 @@ NOTHING = Sending()
 T = TypeVar("T")
 
 
+class NotOurs(Exception):
+    """Somebody else has settled the step meanwhile."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """What the Celery task does next: publish `sending`; fail visibly when `failure` is set."""
@@ -69,9 +73,7 @@ def _execute_step(step_id: int, attempt: int, link: int | None, shop: Workshop) 
             unknown = StepResult(State.FAILED, f"on worker {shop.worker}: {error}", Reason.INTERNAL)
             return conclude(running, unknown, link, shop)
         if operation.repeat is Repeat.TRANSACTIONAL:
-            ended = run_transactional(running, operation.python or "", link, shop)
-            if ended is not None:
-                return ended
+            return run_transactional(running, operation.python or "", link, shop)
         result = perform(running, operation, shop)
         result = replace(result, duration_s=time.monotonic() - started)
         return conclude(running, result, link, shop)
@@ -94,14 +96,11 @@ def conclude(running: Running, result: StepResult, link: int | None, shop: Works
         elif step.repeat not in REPEATABLE:
             keep_trying(lambda: shop.ledger.interrupt_step(step, result))
         return Ended(failure=Reason.STOPPED)
-    if result.state is State.FAILED or result.stopped == "unverified":
-        if _may_retry(running, result) and keep_trying(
-            lambda: shop.ledger.retry_step(step, result)
-        ):
-            return Ended(failure=result.reason)
-        if _is_unknown(running, result):
-            keep_trying(lambda: shop.ledger.interrupt_step(step, result))
-            return Ended(failure=result.reason)
+    if _try_again(running, result, shop):
+        return Ended(failure=result.reason)
+    if _is_unknown(running, result) and step.repeat not in REPEATABLE:
+        keep_trying(lambda: shop.ledger.interrupt_step(step, result))
+        return Ended(failure=result.reason)
     went_on = result.state is State.SUCCEEDED
     finished = keep_trying(
         lambda: shop.ledger.finish_step(
@@ -111,24 +110,23 @@ def conclude(running: Running, result: StepResult, link: int | None, shop: Works
     return Ended(finished.sending, None if went_on else result.reason or Reason.INTERNAL)
 
 
-def _may_retry(running: Running, result: StepResult) -> bool:
-    return (
-        result.state is State.FAILED
-        and running.step.retries_left > 0
-        and not running.cancelled.is_set()
-    )
+def _try_again(running: Running, result: StepResult, shop: Workshop) -> bool:
+    """Back to the queue: a failure with retries left, or an unknown outcome that may repeat."""
+    step, unknown = running.step, _is_unknown(running, result)
+    if result.state is not State.FAILED or running.cancelled.is_set():
+        return False
+    if step.retries_left <= 0 and not unknown:
+        return False
+    return keep_trying(lambda: shop.ledger.retry_step(step, result, unknown=unknown))
 
 
 def _is_unknown(running: Running, result: StepResult) -> bool:
-    """The effect may have happened, and repeating it is not known to be safe."""
-    unknown = result.unknown or result.stopped == "unverified"
-    return running.armed and unknown and running.step.repeat not in REPEATABLE
+    """The effect may have happened, and we saw no end of it."""
+    return running.armed and (result.unknown or result.stopped == "unverified")
 
 
-def run_transactional(
-    running: Running, function: str, link: int | None, shop: Workshop
-) -> Ended | None:
-    """Effect and finish in one transaction. None: it failed, nothing was written."""
+def run_transactional(running: Running, function: str, link: int | None, shop: Workshop) -> Ended:
+    """Effect and finish in one transaction: truly once, or nothing was written."""
     step = running.step
     started = time.monotonic()
     try:
@@ -148,7 +146,10 @@ def run_transactional(
                 connection=session.connection(),
             )
             if not finished.accepted:
-                session.rollback()  # not ours any more: the effect must not stay
+                raise NotOurs  # the effect must not stay
+    except NotOurs:
+        log.warning("step %s was taken from us; its effect was taken back", step.id)
+        return Ended()
     except StepError as error:
         failed = StepResult(State.FAILED, error.message, error.reason, transient=error.transient)
         return conclude(running, failed, None, shop)

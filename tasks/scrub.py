@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from app.observe.redact import MASK, SECRET_NAMES, redact
+from app.observe.redact import MASK, TELLING_NAMES, redact
 from app.step import Secret, StepResult
 
 #: A shorter value is only removed where it stands alone: else it would shred the text.
@@ -21,7 +21,7 @@ _ELLIPSIS = "…"
 _KEY_BEGIN = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----")
 _KEY_END = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----")
 
-_NAMED = re.compile(rf"(?i){SECRET_NAMES}$")
+_NAMED = re.compile(rf"(?i){TELLING_NAMES}$")
 
 
 class Scrubber:

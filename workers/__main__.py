@@ -10,7 +10,7 @@ from queues import Pool
 from tool_catalog.model import CatalogError
 from workers import beat, dispatcher, flower
 from workers.capture import find_capabilities
-from workers.entry import make_worker_app
+from workers.worker import make_worker_app, run_worker
 
 #: Exit status of a pool that this host cannot serve: a supervisor must not start it again.
 NOT_POSSIBLE = 77
@@ -45,19 +45,7 @@ def run_pool(pool: Pool, settings: Settings) -> int:
             "(run as root, or with ambient CAP_NET_RAW and CAP_NET_ADMIN)\n"
         )
         return NOT_POSSIBLE
-    celery = make_worker_app(settings, pool)
-    worker = celery.Worker(
-        hostname=f"{pool}@{settings.host}",
-        pool=celery.conf.worker_pool,
-        concurrency=settings.slots,
-        loglevel=settings.log_level,
-        quiet=True,
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=not settings.events,
-    )
-    worker.start()
-    return int(worker.exitcode or 0)
+    return run_worker(make_worker_app(settings, pool), pool.value)
 
 
 if __name__ == "__main__":

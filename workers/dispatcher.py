@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from kombu.exceptions import OperationalError
+
 from app.config import Settings
 from app.errors import Unavailable
 from app.parts import Parts, build_parts
@@ -41,8 +43,7 @@ class Dispatcher:
     def run_once(self) -> None:
         """One round. Raises Unavailable when the ledger is away."""
         serve_due(self._parts, self._outbox)
-        for queue in self._outbox.queues():
-            self._fill(queue)
+        self._fill_all()
         self._sweeper.sweep()
         if self._outbox.expire_queued():
             log.warning("steps waited too long for a worker and failed")
@@ -51,13 +52,20 @@ class Dispatcher:
             self._outbox.remove_old(self._parts.settings.retention_days)
             self._parts.artifacts.remove_expired()
 
+    def _fill_all(self) -> None:
+        try:
+            for queue in self._outbox.queues():
+                self._fill(queue)
+        except OperationalError as error:
+            log.warning("the broker does not answer: %s", error)
+
     def _fill(self, queue: str) -> None:
         """Fill a queue's window; publish again only when messages are missing."""
         settings, window = self._parts.settings, self._parts.publisher.window
+        window.widen(queue, SLOTS_FACTOR * self._outbox.live_slots(queue, LIVE_S))
         depth = window.depth(queue)
-        slots = self._outbox.live_slots(queue, LIVE_S)
-        room = max(settings.window, SLOTS_FACTOR * slots) - depth
-        if room <= 0:
+        room = window.room(queue)
+        if room == 0:
             return
         was_lost = self._outbox.count_sent(queue) > depth
         resend_s = settings.resend_s if was_lost else None

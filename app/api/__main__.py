@@ -1,18 +1,32 @@
 """`python -m app.api`: serve the HTTP API."""
 
+import sys
+
 import uvicorn
 
 from app.api.application import create_api
 from app.config import read_settings
+from app.errors import ConfigError
 from app.observe.logs import set_up_logging
 from app.parts import build_parts
+from tool_catalog.model import CatalogError
 
 #: Watchers of events would keep a server from ending: they resume at the next one.
 _SHUTDOWN_S = 3
 
 
-def main() -> None:
-    """Serve on the configured address until a signal ends it."""
+def main() -> int:
+    """Serve on the configured address until a signal ends it; gives the exit status."""
+    try:
+        serve()
+    except (ConfigError, CatalogError) as error:
+        sys.stderr.write(f"opsfarm api: {error}\n")
+        return 1
+    return 0
+
+
+def serve() -> None:
+    """Build the application and serve it. Raises ConfigError and CatalogError."""
     settings = read_settings()
     set_up_logging(settings.log_level, settings.log_format)
     uvicorn.run(
@@ -27,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -50,7 +50,6 @@ def _show_step(step: CheckedStep) -> dict[str, Any]:
         "targets": [row.target.name for row in step.rows if row.target],
         "timeout_s": step.timeout_s,
         "secrets": list(step.secrets),
-        "waits_for_approval": step.waits,
     }
 
 

@@ -5,7 +5,7 @@ import re
 MASK = "***"
 
 #: Names whose value is a secret, as they end in options, headers, JSON and connection texts.
-SECRET_NAMES = (
+TELLING_NAMES = (
     r"(?:password|passwd|passphrase|(?<=_)pwd|(?<![a-z0-9])(?:secret|token)"
     r"|(?:api|access|secret|private|account|client)[_-]?(?:access[_-]?)?(?:key|token|secret))"
 )
@@ -13,9 +13,9 @@ SECRET_NAMES = (
 #: Each keeps its first group and masks the rest. None looks back further than a name is long:
 #: the text may be hostile.
 _PATTERNS = (
-    re.compile(rf"(?i)({SECRET_NAMES}\"?[ \t]*[=:][ \t]*\")(?:[^\"\\\n]|\\.)+(?=\")"),
-    re.compile(rf"(?i)({SECRET_NAMES}'?[ \t]*[=:][ \t]*')[^'\n]+(?=')"),
-    re.compile(rf"(?i)({SECRET_NAMES}[ \t]*[=:][ \t]*)[^\s\"',;&)\]}}]+"),
+    re.compile(rf"(?i)({TELLING_NAMES}\"?[ \t]*[=:][ \t]*\")(?:[^\"\\\n]|\\.)+(?=\")"),
+    re.compile(rf"(?i)({TELLING_NAMES}'?[ \t]*[=:][ \t]*')[^'\n]+(?=')"),
+    re.compile(rf"(?i)({TELLING_NAMES}[ \t]*[=:][ \t]*)[^\s\"',;&)\]}}]+"),
     re.compile(r"(?i)(authorization[\"']?[ \t]*[:=][ \t]*[\"']?(?:[a-z]+[ \t]+)?)[^\s\"',]+"),
     re.compile(r"(?i)(\bbearer[ \t]+)[a-z0-9._~+/-]{16,}=*"),
     re.compile(r"()\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),

@@ -115,8 +115,10 @@ class Vault:
             return [_to_json(row, hostname) for row, hostname in session.execute(rows)]
 
     def names(self, tenant: str) -> set[str]:
-        """What plans may name."""
-        rows = select(StoredSecret.name).where(StoredSecret.tenant == tenant)
+        """The secrets that plans may name; a login is not one of them."""
+        rows = select(StoredSecret.name).where(
+            StoredSecret.tenant == tenant, StoredSecret.kind == "secret"
+        )
         with guard_unavailable(), self._sessions() as session:
             return set(session.scalars(rows))
 

@@ -144,12 +144,14 @@ class Ledger:
             answer = call(connection, "finish_step", *arguments)
         return _read_finished(answer)
 
-    def retry_step(self, step: Step, result: StepResult) -> bool:
-        """Put a failed step back, later. False: no retry is left or allowed."""
+    def retry_step(self, step: Step, result: StepResult, *, unknown: bool = False) -> bool:
+        """Put a failed step back, later. False: no retry is left or allowed.
+
+        An unknown outcome that may be repeated is tried again without a retry of the plan's.
+        """
         reason = result.reason.value if result.reason else None
-        return bool(
-            self._call("retry_step", step.id, step.token, reason, write_json(result_json(result)))
-        )
+        text = write_json(result_json(result))
+        return bool(self._call("retry_step", step.id, step.token, reason, text, unknown))
 
     def interrupt_step(self, step: Step, result: StepResult) -> bool:
         """Record an unknown outcome that a person must resolve."""

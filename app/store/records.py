@@ -25,8 +25,7 @@ _EXECUTION = """
 """
 _STEPS = """
     select id, position, key, stage, target_index, tool, operation, effect, state, attempt, queue,
-           worker, blocked_by, reason, result, target, started_at, finished_at, sent_at, queued_at,
-           needs
+           worker, blocked_by, reason, result, target, started_at, sent_at, not_before
     from steps where execution_id = :execution order by stage, target_index, id
 """
 # Only what is below every running transaction: a late commit with a lower id would be missed
@@ -182,15 +181,21 @@ def show_execution(head: RowMapping, rows: Sequence[RowMapping]) -> dict[str, An
         section = "finally" if of_step[0]["stage"] >= head["finally_stage"] else "main"
         steps.append(summarise(of_step, section=section))
     started = [row["started_at"] for row in rows if row["started_at"]]
-    waiting = [row for row in rows if row["state"] == "queued" and row["sent_at"] is None]
+    delayed = any(_waits_for_the_broker(row) for row in rows)
     return _show_head(head) | {
         "started_at": _iso(min(started)) if started else None,
-        "delivery": "delayed" if waiting else "sent",
+        "delivery": "delayed" if delayed else "sent",
         "warnings": list(head["warnings"]),
         "cancel_reason": head["cancel_reason"],
         "plan_digest": head["plan_digest"],
         "steps": steps,
     }
+
+
+def _waits_for_the_broker(row: RowMapping) -> bool:
+    """Runnable and not published: not held by a mutex, not waiting for its next try."""
+    held = row["blocked_by"] is not None or row["not_before"] is not None
+    return row["state"] == "queued" and row["sent_at"] is None and not held
 
 
 def _show_head(row: RowMapping) -> dict[str, Any]:

@@ -75,9 +75,12 @@ class LocalRunner:
 
 
 def _find_program(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """The argv with the program's absolute path; raises MISSING_PROGRAM."""
+    """The argv with the program's absolute path; raises MISSING_PROGRAM.
+
+    It is looked for where a worker looks before it offers a program, and nowhere else.
+    """
     program = argv[0] if argv else ""
-    found = shutil.which(program) or shutil.which(program, path=SEARCH_PATH)
+    found = shutil.which(program, path=SEARCH_PATH)
     if found is None:
         raise StepError(
             Reason.MISSING_PROGRAM,
@@ -90,7 +93,7 @@ def _find_program(argv: tuple[str, ...]) -> tuple[str, ...]:
 @cache
 def _death_watch() -> tuple[str, ...]:
     """What makes a child die with its parent; nothing where util-linux's setpriv is missing."""
-    setpriv = shutil.which("setpriv") or shutil.which("setpriv", path=SEARCH_PATH)
+    setpriv = shutil.which("setpriv", path=SEARCH_PATH)
     return (setpriv, "--pdeathsig", "KILL", "--") if setpriv else ()
 
 

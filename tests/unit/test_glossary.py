@@ -15,7 +15,7 @@ GLOSSARY = (Path(__file__).resolve().parents[2] / "GLOSSARY.md").read_text()
 ENTRIES = re.findall(r"^- \*\*(.+?)\*\*: (.+)$", GLOSSARY, re.MULTILINE)
 WORDS = [word for word, _ in ENTRIES]
 
-#: The words that the design began with.
+#: The words that the project began with.
 FIRST_WORDS = """
 plan, step, stage, tool, operation, parameter, domain, queue, pool, worker, execution, attempt,
 asset, target, vantage, credential, secret, command, runner, raw output, result, outcome, verdict,

@@ -363,8 +363,10 @@ create function finish_step(
 $$;
 
 -- A failure that may be tried again: back to the queue, later. False: no retry is allowed.
-create function retry_step(p_step bigint, p_token uuid, p_reason text, p_result jsonb)
-returns boolean language plpgsql security definer set search_path = public, pg_temp as $$
+-- An unknown outcome that may be repeated has three starts, whatever the plan says of retries.
+create function retry_step(
+    p_step bigint, p_token uuid, p_reason text, p_result jsonb, p_unknown boolean
+) returns boolean language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     e executions; s steps;
 begin
@@ -375,7 +377,8 @@ begin
         result = p_result, queued_at = clock_timestamp(),
         not_before = clock_timestamp() + make_interval(secs => backoff_s * (2 ^ (attempt - 1)))
     where id = p_step and token = p_token and state = 'running' and may_touch(domain)
-      and attempt <= max_retries and stage >= e.cancel_below
+      and (attempt <= max_retries or (p_unknown and attempt < 3))
+      and stage >= e.cancel_below
       and (armed is null or repeat in ('read', 'transactional', 'idempotent', 'keyed'))
     returning * into s;
     if not found then return false; end if;
@@ -425,7 +428,7 @@ begin
         return true;
     end if;
     update steps set state = 'queued', token = null, sent_at = null, worker = null,
-        queued_at = clock_timestamp()
+        attempt = attempt - 1, queued_at = clock_timestamp()
     where id = p_step returning * into s;
     perform tell(s.tenant, s.execution_id, s.id, 'step.queued', null, step_facts(s));
     perform pg_notify('opsfarm_dispatch', 'released');
@@ -438,7 +441,8 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     v_rows int;
 begin
-    update steps set sent_at = null where id = any (p_steps) and state = 'queued';
+    update steps set sent_at = null, sends = sends - 1
+    where id = any (p_steps) and state = 'queued' and sent_at is not null;
     get diagnostics v_rows = row_count;
     return v_rows;
 end $$;
@@ -522,13 +526,16 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     r record; v_count int := 0;
 begin
-    for r in select s.id, s.queue_timeout_s, s.needs, s.queue from steps s
+    for r in select s.id, s.queue_timeout_s, s.queue, s.blocked_by from steps s
              where s.state = 'queued'
                and s.queued_at < clock_timestamp() - make_interval(secs => s.queue_timeout_s)
              order by s.execution_id, s.id limit p_limit loop
         perform settle(r.id, null, '{queued}', 'failed', 'queue_timeout', jsonb_build_object(
-            'summary', format('no worker of queue %s took it within %s s', r.queue,
-                              r.queue_timeout_s)), null, 0);
+            'summary', case when r.blocked_by is null
+                then format('no worker of queue %s took it within %s s', r.queue,
+                            r.queue_timeout_s)
+                else format('step %s held its asset for more than %s s', r.blocked_by,
+                            r.queue_timeout_s) end), null, 0);
         v_count := v_count + 1;
     end loop;
     return v_count;
@@ -615,7 +622,7 @@ language sql security definer set search_path = public, pg_temp as $$
     select x.* from secrets x join steps s on x.tenant = s.tenant
     where s.id = p_step and s.token = p_token and s.state = 'running' and may_touch(s.domain)
       and x.kind = 'credential' and x.asset_id = s.asset_id
-    order by x.created_at desc limit 1
+    order by x.updated_at desc limit 1
 $$;
 
 -- Events tell what happened; nobody rewrites that.
@@ -625,3 +632,8 @@ begin
 end $$;
 create trigger events_append_only before update on events
     for each row execute function refuse_rewrite();
+
+-- Nobody but their owner may call these. A role of its own for a domain's workers needs
+-- claim_step, heartbeat, arm_step, finish_step, retry_step, interrupt_step, release_step,
+-- unsend_steps, get_secret and get_credential, and nothing of the tables behind them.
+revoke execute on all functions in schema public from public;

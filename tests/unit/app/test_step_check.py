@@ -1,0 +1,71 @@
+import pytest
+
+from app.errors import PlanRejected
+from app.plan_reader import read_request
+from app.safety import read_policy
+from app.selector import Selection
+from app.step import Target
+from app.surroundings import Rules
+from app.validate import validate
+from queues import Routing
+from tool_catalog.loader import load_catalog
+
+VERIFIED = """
+summary: Restart a thing
+execution_location: automation-service
+operations:
+  show:
+    summary: How it is
+    effect: read
+    argv: [show-thing]
+    examples: [{parameters: {}}]
+  restart:
+    summary: Restart it
+    effect: change
+    argv: [restart-thing]
+    verify: {operation: show, until: output}
+    examples: [{parameters: {}}]
+"""
+
+
+class Farm:
+    """One asset, reached in some way."""
+
+    def __init__(self, connection):
+        self.target = Target("host-1", asset_id=1, address="127.0.0.1", connection=connection)
+
+    def select(self, _selector):
+        return Selection(targets=(self.target,), left_out=(), unknown=())
+
+    def offers(self):
+        return None
+
+    def secret_names(self):
+        return set()
+
+
+@pytest.fixture
+def reject(tmp_path):
+    """`reject(plan, connection)`: the faults of a plan over a catalogue with an unserved key."""
+    (tmp_path / "thing.yaml").write_text(VERIFIED)
+    catalog = load_catalog(str(tmp_path))
+
+    def run(plan, connection="ssh"):
+        rules = Rules(read_policy(), Routing())
+        with pytest.raises(PlanRejected) as error:
+            validate(read_request(plan).plan, catalog, Farm(connection), rules)
+        return error.value.faults
+
+    return run
+
+
+def test_a_promise_that_nothing_keeps_yet_is_refused(reject):
+    (fault,) = reject(b"steps: [{tool: thing, operation: restart, targets: host-1}]")
+    assert (fault.path, fault.code, fault.step) == ("steps[0].operation", "not_served", "1 (thing)")
+    assert "'verify'" in fault.message
+
+
+def test_a_target_without_a_runner_is_refused(reject):
+    (fault,) = reject(b"steps: [{tool: thing, operation: show, targets: host-1}]", "winrm")
+    assert (fault.path, fault.code, fault.given) == ("steps[0].targets", "not_served", "host-1")
+    assert fault.allowed == "local, ssh"
