@@ -242,7 +242,7 @@ def _rows_json(step: CheckedStep) -> list[dict[str, Any]]:
         "operation": step.operation,
         "domain": step.domain,
         # May ride in a chain: what it does is known, and one row completes its stage.
-        "linkable": not step.dynamic and not step.waits and len(step.rows) == 1,
+        "linkable": not step.dynamic and len(step.rows) == 1,
         "dynamic": step.dynamic,
         "template": step.template,
         "on_failure": step.on_failure,

@@ -214,7 +214,7 @@ class StepRow(Base):
     queue: Mapped[str]
     effect: Mapped[str]
     repeat: Mapped[str]
-    #: May ride in one chain behind the stage before it (static, single row, no approval).
+    #: May ride in one chain behind the stage before it (static, single row).
     linkable: Mapped[bool]
     #: Holds expressions: rendered by the dispatcher when it becomes due.
     dynamic: Mapped[bool]

@@ -365,7 +365,7 @@ $$;
 -- A failure that may be tried again: back to the queue, later. False: no retry is allowed.
 -- An unknown outcome that may be repeated has three starts, whatever the plan says of retries.
 create function retry_step(
-    p_step bigint, p_token uuid, p_reason text, p_result jsonb, p_unknown boolean
+    p_step bigint, p_token uuid, p_reason text, p_result jsonb, p_unknown boolean default false
 ) returns boolean language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     e executions; s steps;
