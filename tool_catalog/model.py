@@ -22,7 +22,7 @@ class Effect(StrEnum):
 
 
 class Repeat(StrEnum):
-    """What may follow an unknown outcome (design: "After an unknown outcome")."""
+    """What may follow an unknown outcome (ARCHITECTURE.md)."""
 
     READ = "read"
     TRANSACTIONAL = "transactional"

@@ -4,24 +4,41 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 
 from tasks.runners.environment import SEARCH_PATH
 from tool_catalog.loader import Catalog
 
 #: Ethernet frames of every protocol (linux/if_ether.h).
 ETH_P_ALL = 0x0003
+#: The bit of CAP_NET_ADMIN in a set of capabilities (linux/capability.h).
+NET_ADMIN_BIT = 12
+STATUS = Path("/proc/self/status")
 VERSION_TIMEOUT_S = 3
 VERSION_LENGTH = 80
 
 
 def find_capabilities() -> tuple[str, ...]:
-    """("net_raw",) when this process can really open a packet socket; it tries."""
+    """Which of "net_raw" and "net_admin" this process really has."""
+    held = {"net_raw": _opens_packet_socket(), "net_admin": has_net_admin(STATUS.read_text())}
+    return tuple(name for name, has_it in held.items() if has_it)
+
+
+def has_net_admin(status: str) -> bool:
+    """Whether CAP_NET_ADMIN is in the effective set of a /proc/<pid>/status (proc(5))."""
+    effective = next(
+        (line.split()[1] for line in status.splitlines() if line.startswith("CapEff:")), "0"
+    )
+    return bool(int(effective, 16) >> NET_ADMIN_BIT & 1)
+
+
+def _opens_packet_socket() -> bool:
     try:
         probe = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     except PermissionError:
-        return ()
+        return False
     probe.close()
-    return ("net_raw",)
+    return True
 
 
 def find_interfaces() -> tuple[str, ...]:

@@ -263,7 +263,7 @@ class Event(Base):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    #: Readers take only what is below every running transaction: an id is taken before its commit shows it.
+    #: Readers take only what is below every running transaction: ids are taken before commit.
     xid: Mapped[int] = mapped_column(
         BigInteger, server_default=text("pg_current_xact_id()::text::bigint")
     )

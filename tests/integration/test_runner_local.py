@@ -149,6 +149,15 @@ def test_programs_of_sbin_are_found_without_path(runner, monkeypatch, require_pr
     assert run(runner, Command(kind="argv", argv=("sysctl", "-n", "kernel.ostype"))).stdout
 
 
+def test_a_program_is_looked_for_only_where_workers_look(runner, monkeypatch, tmp_path):
+    (tmp_path / "site-tool").write_text("#!/bin/sh\n")
+    (tmp_path / "site-tool").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(StepError) as info:
+        run(runner, Command(kind="argv", argv=("site-tool",)))
+    assert info.value.reason is Reason.MISSING_PROGRAM
+
+
 def test_arms_once_and_only_after_the_precheck(runner, tmp_path):
     order = []
     marked = tmp_path / "precheck-ran"
