@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from app.api import events, executions, health, plans, principals, schedules, tools, vault
 from app.api.body_limit import BodyLimit
+from app.api.departures import QuietDepartures
 from app.api.problems import add_problem_handlers
 from app.observe.progress import FINAL_CHANNEL, Progress
 from app.parts import Parts
@@ -56,6 +57,7 @@ def create_api(parts: Parts) -> FastAPI:
     api.state.parts = parts
     api.state.progress = progress
     api.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    api.add_middleware(QuietDepartures)
     add_problem_handlers(api)
     for module in (plans, executions, events, schedules, tools, vault, principals, health):
         api.include_router(module.router)
