@@ -161,7 +161,8 @@ def _note_refused(turn: Turn, due: datetime, why: str) -> None:
 
 def _describe(error: UserError) -> str:
     faults = error.faults if isinstance(error, PlanRejected | Malformed) else ()
-    return "; ".join([error.message, *(fault.message for fault in faults)])[:500]
+    said = (f"step {f.step}: {f.message}" if f.step else f.message for f in faults)
+    return "; ".join([error.message, *said])[:500]
 
 
 def _still(run: Run) -> str:

@@ -39,7 +39,7 @@ def read_request(body: bytes, *, source: str = "request") -> PlanRequest:
         document = read_document(body, source=source)
     except DocumentError as error:
         fault = Fault("", "malformed", error.message, line=error.line, column=error.column)
-        raise Malformed(error.message, faults=[fault]) from None
+        raise Malformed(f"{source}: {error.message}", faults=[fault]) from None
     return _read_top(document.value, document.places)
 
 

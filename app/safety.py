@@ -85,7 +85,7 @@ def read_policy(path: Path | None = None) -> Policy:
     except OSError as error:
         raise ConfigError(f"policy {path}: {error.strerror}; see OPSFARM_POLICY_FILE") from None
     except DocumentError as error:
-        raise ConfigError(f"policy {path}:{error.line}:{error.column}: {error.message}") from None
+        raise ConfigError(f"policy {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

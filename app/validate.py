@@ -157,9 +157,8 @@ def find_operation(
             message = f"{tool.name} has several operations and no default; name one"
             faults.add("operation", "missing_operation", message, allowed=allowed)
         else:
-            message = f"{tool.name}: {error}"
             faults.add(
-                "operation", "unknown_operation", message, given=step.operation, allowed=allowed
+                "operation", "unknown_operation", str(error), given=step.operation, allowed=allowed
             )
     return None
 

@@ -72,7 +72,7 @@ def _read_mapping(path: Path, shown: str) -> Mapping[str, Any]:
     try:
         body = read_document(path.read_bytes(), source=shown).value
     except DocumentError as error:
-        raise CatalogError(f"{shown}:{error.line}:{error.column}: {error.message}") from None
+        raise CatalogError(str(error)) from None
     if not isinstance(body, dict):
         raise CatalogError(f"{shown}: must be a mapping")
     for key in body:

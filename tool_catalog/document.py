@@ -38,10 +38,13 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class DocumentError(Exception):
-    """A text that cannot be read; `line` and `column` are 1-based."""
+    """A text that cannot be read; `line` and `column` are 1-based.
 
-    def __init__(self, message: str, line: int, column: int) -> None:
-        super().__init__(message)
+    `str()` of it names the source and the place, `message` the fault alone.
+    """
+
+    def __init__(self, source: str, message: str, line: int, column: int) -> None:
+        super().__init__(f"{source}:{line}:{column}: {message}")
         self.message = message
         self.line = line
         self.column = column
@@ -76,13 +79,11 @@ def read_document(text: str | bytes, *, source: str, int_keys: bool = False) -> 
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         problem = f"{error.problem or error.context}{_quote_hint(encoded, place[0])}"
-        raise DocumentError(f"{source}: {problem}", *place) from None
+        raise DocumentError(source, problem, *place) from None
     except yaml.reader.ReaderError as error:
         before = encoded[: error.position]
         place = (before.count(b"\n") + 1, error.position - before.rfind(b"\n"))
-        raise DocumentError(
-            f"{source}: a control character that text may not hold", *place
-        ) from None
+        raise DocumentError(source, "a control character that text may not hold", *place) from None
     return Document(value, reader.places)
 
 
@@ -95,7 +96,7 @@ def _encode(text: str | bytes, source: str) -> bytes:
     except UnicodeError as error:
         given = text if isinstance(text, bytes) else b""
         line = given[: getattr(error, "start", 0)].count(b"\n") + 1
-        raise DocumentError(f"{source}: the text is not UTF-8", line, 1) from None
+        raise DocumentError(source, "the text is not UTF-8", line, 1) from None
 
 
 def _join_surrogates(match: re.Match[str]) -> str:
@@ -139,7 +140,7 @@ class _Reader:
         return value
 
     def _refuse(self, problem: str, event: yaml.Event) -> Never:
-        raise DocumentError(f"{self._source}: {problem}", *_place_of(event))
+        raise DocumentError(self._source, problem, *_place_of(event))
 
     def _read_node(self, event: yaml.Event, path: str, depth: int) -> Any:  # noqa: ANN401  # any JSON value
         if path not in self.places:

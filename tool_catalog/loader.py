@@ -92,7 +92,7 @@ def load_tool(path: Path, *, fallback: Domain = Domain.AUTOMATION, shown: str = 
     try:
         document = read_document(text, source=shown, int_keys=True)
     except DocumentError as error:
-        raise CatalogError(f"{shown}:{error.line}:{error.column}: {error.message}") from None
+        raise CatalogError(str(error)) from None
     try:
         folder = _folder_of(path)
         domain = _domain_of(folder, document.value, fallback)

@@ -74,7 +74,7 @@ def _read_json(name: str, value: str) -> Any:  # noqa: ANN401  # any JSON value
     try:
         return read_document(value, source=name).value
     except DocumentError as error:
-        raise click.BadParameter(f"{error.message} (column {error.column})") from error
+        raise click.BadParameter(f"{name}: {error.message} (column {error.column})") from error
 
 
 def _read_scalar(value: str) -> Any:  # noqa: ANN401  # a JSON scalar

@@ -304,9 +304,10 @@ def test_a_beat_that_restarts_within_the_minute_loses_nothing(bench):
 
 def test_a_refused_plan_is_recorded_and_the_schedule_goes_on(bench):
     bench.add()
-    bench.submits.error = PlanRejected([Fault("steps[0].tool", "unknown_tool", "no tool 'df'")])
+    fault = Fault("steps[0].tool", "unknown_tool", "no tool 'df'", step="1 (df)")
+    bench.submits.error = PlanRejected([fault])
     bench.fire()
-    assert bench.row().last_outcome == "refused: the plan has 1 fault; no tool 'df'"
+    assert bench.row().last_outcome == "refused: the plan has 1 fault; step 1 (df): no tool 'df'"
     assert bench.kinds() == ["schedule.refused"]
     bench.submits.error = None
     bench.fire(after=timedelta(minutes=1))

@@ -91,7 +91,9 @@ def test_only_core_types_are_typed(text, value):
 def test_what_could_hide_something_is_refused(text, words, place):
     with pytest.raises(DocumentError, match=words) as refused:
         read(text)
-    assert refused.value.message.startswith("plan.yaml: ")
+    assert "plan.yaml" not in refused.value.message
+    place_words = f"plan.yaml:{refused.value.line}:{refused.value.column}: "
+    assert str(refused.value) == place_words + refused.value.message
     assert abs(refused.value.column - place[1]) <= 1
     assert refused.value.line == place[0]
 
