@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -198,8 +199,13 @@ class Farm:
         self.settings = Settings(**members)
         self.parts: Parts = build_parts(self.settings)
         self.principal: Principal = self.parts.principals.add(TENANT, "ops", Role.OPERATOR)[0]
-        self.broker = redis.Redis.from_url(broker_url)
+        self.broker_url = broker_url
         self.processes: list[Process] = []
+
+    @cached_property
+    def broker(self) -> redis.Redis:
+        """The broker's raw commands, where it is Redis."""
+        return redis.Redis.from_url(self.broker_url)
 
     def start(self, name: str, *, wait: bool = True, **more: str) -> Process:
         """Start `python -m workers <name>`; a pool is awaited in the roster."""
@@ -306,9 +312,10 @@ class Farm:
         """End every process, then let go of the connections."""
         for process in self.processes:
             process.close()
-        for key in self.broker.scan_iter(match=f"*{self.settings.queue_prefix}*"):
-            self.broker.delete(key)
-        self.broker.close()
+        if self.broker_url.startswith("redis"):
+            for key in self.broker.scan_iter(match=f"*{self.settings.queue_prefix}*"):
+                self.broker.delete(key)
+            self.broker.close()
         self.parts.close()
         self.parts.celery.close()
 
