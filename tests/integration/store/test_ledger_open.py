@@ -42,9 +42,7 @@ def test_a_chain_has_at_most_ten_links(bench, steps, links):
     assert sent == [True] + [False] * (steps - 1), "a later link is sent when it is promoted"
 
 
-@pytest.mark.parametrize(
-    "breaker", [{"rows": 2}, {"dynamic": True, "template": {}}, {"waits": True}]
-)
+@pytest.mark.parametrize("breaker", [{"rows": 2}, {"dynamic": True, "template": {}}])
 def test_a_chain_ends_before_a_step_that_cannot_ride_in_it(bench, breaker):
     steps = [make_step("a"), make_step("b"), make_step("c", **breaker), make_step("d")]
     opened = bench.submit(make_plan(*steps))
