@@ -31,6 +31,9 @@ class Pool(StrEnum):
     AUTOMATION = "automation"
 
 
+#: Exit status of a pool that its host cannot serve: a supervisor does not start it again.
+NOT_POSSIBLE = 77
+
 #: What a tool file may state as `execution_location`, and the domain it means.
 EXECUTION_LOCATIONS: Mapping[str, Domain] = {
     "communication-service": Domain.COMMS,

@@ -10,6 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from app.errors import ConfigError
 from queues import Domain, Routing
 
+#: Where the code lies: the farm of a checkout keeps its state beside it.
+PROJECT = Path(__file__).resolve().parents[1]
+
 
 class Settings(BaseSettings):
     """Every setting of opsfarm; each is read from `OPSFARM_<NAME>` unless it says otherwise."""

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.config import Settings, read_settings
+from app.config import PROJECT, Settings, read_settings
 from app.errors import FarmUnreachable, Unauthenticated
 
 FARM_FILE = "farm.json"
 KEY_FILE = "admin.key"
-_PROJECT = Path(__file__).resolve().parents[1]
 _NO_FARM = "no farm is running here; start one with 'opsfarm up'"
 
 
@@ -55,7 +54,7 @@ def _folders(settings: Settings, state_dir: Path | None) -> Iterator[Path]:
         yield settings.state_dir
         return
     here = Path.cwd()
-    for parent in (here, *here.parents, _PROJECT):
+    for parent in (here, *here.parents, PROJECT):
         yield parent / settings.state_dir
 
 

@@ -22,11 +22,8 @@ from app.store.records import Records
 from app.store.roster import RecentOffers, Roster
 from app.store.schedules import Schedules
 from app.surroundings import Rules
-from app.worker_offer import WorkerOffer
+from app.worker_offer import REMEMBERED_S, WorkerOffer
 from tool_catalog.loader import Catalog, load_catalog
-
-#: A capability counts as offered this long after a worker last advertised it.
-OFFER_AGE_S = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +106,7 @@ def build_parts(settings: Settings, celery: Celery | None = None, *, pool_size: 
         ),
         principals=Principals(engine, keyring),
         roster=roster,
-        recent_offers=RecentOffers(roster, OFFER_AGE_S),
+        recent_offers=RecentOffers(roster, REMEMBERED_S),
         schedules=Schedules(engine),
     )
 

@@ -5,11 +5,8 @@ from typing import Any
 
 from app.step import Target
 from app.surroundings import Draft, Scene
-from app.worker_offer import WorkerOffer
+from app.worker_offer import LIVE_S, WorkerOffer
 from queues import Domain
-
-#: A worker that was silent for longer is absent.
-PRESENT_S = 30
 
 
 def find_queue(draft: Draft, scene: Scene) -> str:
@@ -82,4 +79,4 @@ def _offered(serving: Sequence[WorkerOffer]) -> list[str]:
 
 
 def _is_present(offer: WorkerOffer) -> bool:
-    return not offer.stopped and offer.seconds_ago <= PRESENT_S
+    return not offer.stopped and offer.seconds_ago <= LIVE_S

@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+#: A worker counts as up this long after its last heartbeat.
+LIVE_S = 30.0
+#: What a worker offered counts as known this long after it was last seen.
+REMEMBERED_S = 24 * 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerOffer:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
-from tool_catalog.model import Operation, Parameter, ParameterType, Rule
+from tool_catalog.model import Operation, Parameter, ParameterType, Rule, Tool
 from tool_catalog.scalars import MAX_STRING, MAX_TEXT
 from tool_catalog.values import MAX_ITEMS, describe, item_of
 
@@ -44,6 +44,21 @@ _FIXED: Mapping[ParameterType, Mapping[str, Any]] = {
         "additionalProperties": False,
     },
 }
+
+
+def show_head(tool: Tool) -> dict[str, Any]:
+    """A tool in a list, as JSON: what it is for, and what its operations do to the world."""
+    return {
+        "name": tool.name,
+        "summary": tool.summary,
+        "domain": tool.domain.value,
+        "folder": tool.folder,
+        "default": tool.default,
+        "operations": {
+            name: {"summary": operation.summary, "effect": operation.effect.value}
+            for name, operation in tool.operations.items()
+        },
+    }
 
 
 def operation_schema(operation: Operation) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from app.errors import Unavailable
 from app.parts import Parts, build_parts
 from app.store.listener import Listener
 from app.store.outbox import Lease, Outbox
+from app.worker_offer import LIVE_S
 from workers.due import serve_due
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,6 @@ log = logging.getLogger(__name__)
 #: Starts that a step may use up before a lost worker makes it fail.
 STARTS = 3
 REAP_BACKOFF_S = 1.0
-#: A worker counts as live this long after its last heartbeat.
-LIVE_S = 30.0
 SLOTS_FACTOR = 4
 RETENTION_S = 600.0
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.admin.state import ProcessState, ProcessStatus
+from queues import NOT_POSSIBLE
 
-#: A pool ends with it where its host lacks what it needs (a raw socket, for capture).
-NOT_POSSIBLE = 77
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 #: Having run this long, a process starts with the short pause again.

@@ -23,12 +23,11 @@ from app.admin.state import (
     read_farm,
     read_status,
 )
-from app.config import Settings, read_settings
+from app.config import PROJECT, Settings, read_settings
 from app.errors import ConfigError, OpsfarmError
 from app.farm_address import find_state_folder
 from queues import Pool
 
-PROJECT = Path(__file__).resolve().parents[2]
 READY_TIMEOUT_S = 120.0
 #: A process that was started so often without success is not waited for.
 GIVE_UP_RESTARTS = 3

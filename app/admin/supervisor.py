@@ -26,10 +26,9 @@ from app.admin.state import (
     write_farm,
     write_status,
 )
-from app.config import Settings, read_settings
+from app.config import PROJECT, Settings, read_settings
 from app.errors import ConfigError
 
-PROJECT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 90.0
 #: Starts of PostgreSQL or Redis that may fail before the farm gives up.
 SERVER_TRIES = 3

@@ -11,8 +11,7 @@ from app.api.sensitive import hide_output
 from app.api.shared import ExecutionId, WaitS, Watching, wait_for_end
 from app.cancel import cancel
 from app.step import ExecutionState
-
-_MOST_LISTED = 500
+from app.store.records import EXECUTIONS_LIMIT
 
 router = APIRouter(prefix="/executions", tags=["executions"])
 
@@ -30,7 +29,7 @@ def list_executions(
     principal: Viewer,
     parts: PartsOfFarm,
     state: ExecutionState | None = None,
-    limit: Annotated[int, Query(ge=1, le=_MOST_LISTED)] = 50,
+    limit: Annotated[int, Query(ge=1, le=EXECUTIONS_LIMIT)] = 50,
     before: datetime | None = None,
 ) -> dict[str, Any]:
     """The newest executions; `before` (a `created_at`) gives the page behind that moment."""

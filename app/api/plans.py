@@ -14,9 +14,8 @@ from app.errors import Malformed
 from app.plan_reader import read_request
 from app.step import FINAL_EXECUTION_STATES
 from app.submit import Accepted, check, submit
+from app.worker_offer import LIVE_S
 
-#: A worker that was seen within this time is live.
-_LIVE_S = 30
 _PLAN_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -101,7 +100,7 @@ def check_plan(body: Body, principal: Operator, parts: PartsOfFarm) -> dict[str,
 def dry_run_plan(body: Body, principal: Operator, parts: PartsOfFarm) -> dict[str, Any]:
     """The exact masked commands on each target, against the real inventory; nothing runs."""
     plan = check(read_request(body).plan, principal, parts)
-    return show_dry_run(plan, parts.catalog, parts.roster.offers(_LIVE_S))
+    return show_dry_run(plan, parts.catalog, parts.roster.offers(LIVE_S))
 
 
 def _show_accepted(accepted: Accepted, request: Request) -> dict[str, Any]:

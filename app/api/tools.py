@@ -7,12 +7,10 @@ from fastapi import APIRouter
 
 from app.api.auth import PartsOfFarm, Viewer
 from app.errors import NotFound
-from tool_catalog.model import Operation, Tool
+from app.worker_offer import REMEMBERED_S
+from tool_catalog.model import Operation
 from tool_catalog.names import UnknownName
-from tool_catalog.schema import operation_schema
-
-#: Workers that were not seen for so long are not listed.
-_REMEMBERED_S = 24 * 3600
+from tool_catalog.schema import operation_schema, show_head
 
 router = APIRouter(tags=["catalogue"])
 
@@ -22,7 +20,7 @@ def list_tools(_principal: Viewer, parts: PartsOfFarm) -> dict[str, Any]:
     """Every tool with its operations and their effects."""
     return {
         "digest": parts.catalog.digest,
-        "tools": [_show_head(tool) for tool in parts.catalog.tools.values()],
+        "tools": [show_head(tool) for tool in parts.catalog.tools.values()],
     }
 
 
@@ -34,27 +32,13 @@ def show_tool(name: str, _principal: Viewer, parts: PartsOfFarm) -> dict[str, An
     except UnknownName as error:
         raise NotFound(str(error), hint="'opsfarm tools list' shows every tool") from error
     operations = {key: _show_operation(found) for key, found in tool.operations.items()}
-    return _show_head(tool) | {"operations": operations}
+    return show_head(tool) | {"operations": operations}
 
 
 @router.get("/workers")
 def list_workers(_principal: Viewer, parts: PartsOfFarm) -> dict[str, Any]:
     """Workers seen within a day: where they are, what they serve, what they can do."""
-    return {"workers": [asdict(offer) for offer in parts.roster.offers(_REMEMBERED_S)]}
-
-
-def _show_head(tool: Tool) -> dict[str, Any]:
-    return {
-        "name": tool.name,
-        "summary": tool.summary,
-        "domain": tool.domain.value,
-        "folder": tool.folder,
-        "default": tool.default,
-        "operations": {
-            name: {"summary": operation.summary, "effect": operation.effect.value}
-            for name, operation in tool.operations.items()
-        },
-    }
+    return {"workers": [asdict(offer) for offer in parts.roster.offers(REMEMBERED_S)]}
 
 
 def _show_operation(operation: Operation) -> dict[str, Any]:

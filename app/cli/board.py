@@ -8,7 +8,7 @@ from typing import Any
 from app.step import FINAL_STATES, State
 
 #: Event kinds that move a row, and the state they move it to.
-_MOVES = {f"step.{state.value}": state for state in State} | {"step.resolved": State.QUEUED}
+_MOVES = {f"step.{state.value}": state for state in State}
 
 
 @dataclass(slots=True)

@@ -1,15 +1,12 @@
 """What the shell offers after <Tab>: names that are known without asking anybody slow."""
 
-from pathlib import Path
-
 import click
 from click.shell_completion import CompletionItem
 
 from app.client import Farm
 from app.errors import OpsfarmError
+from tool_catalog.loader import TOOLS
 from tool_catalog.names import normalise
-
-TOOLS = Path(__file__).resolve().parents[2] / "tool_catalog" / "tools"
 
 
 def complete_tool(

@@ -53,7 +53,7 @@ def executions() -> None:
 
 @executions.command("list")
 @click.option("--state", type=click.Choice([state.value for state in ExecutionState]))
-@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--before", help="Only those created before this moment.")
 @json_option
 def list_(state: str | None, limit: int, before: str | None) -> None:

@@ -17,7 +17,6 @@ from app.step import ExecutionState
 #: A second Ctrl-C within this time cancels.
 SECOND_INTERRUPT_S = 2.0
 _NEEDS_A_PERSON = {ExecutionState.WAITING, ExecutionState.ATTENTION}
-_STOPS = {"step.waiting", "step.interrupted"}
 
 
 class _WaitEnded(Exception):
@@ -41,7 +40,8 @@ def _follow(execution: Execution) -> tuple[Exit, dict[str, Any]]:
     with make_display(execution.status()) as display:
         for event in execution.events():
             display.show(event)
-            if event["kind"] in _STOPS and execution.status()["state"] in _NEEDS_A_PERSON:
+            interrupted = event["kind"] == "step.interrupted"
+            if interrupted and execution.status()["state"] in _NEEDS_A_PERSON:
                 break
     shown = execution.status()
     if shown["state"] in _NEEDS_A_PERSON:

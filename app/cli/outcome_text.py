@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.cli.output import cell, note, print_output, print_table, print_text
+from app.outcome import UNSUCCESSFUL
 from app.step import State
-
-_UNSUCCESSFUL = {State.FAILED, State.CANCELLED, State.INTERRUPTED}
 
 
 def print_steps(execution: Mapping[str, Any]) -> None:
@@ -53,7 +52,7 @@ def print_results(step: Mapping[str, Any]) -> None:
 def note_failures(step: Mapping[str, Any]) -> None:
     """What went wrong, on standard error, with the last words of the tool."""
     for result in step["results"]:
-        if result["state"] not in _UNSUCCESSFUL:
+        if result["state"] not in UNSUCCESSFUL:
             continue
         on = f" on {result['target']}" if result["target"] else ""
         reason = f" ({result['reason']})" if result["reason"] else ""

@@ -1,7 +1,5 @@
 """`opsfarm tools`: the catalogue on this machine; needs no farm."""
 
-from typing import Any
-
 import click
 
 from app.cli.complete import complete_tool
@@ -13,7 +11,7 @@ from tool_catalog.check import check_catalog, new_tool
 from tool_catalog.loader import Catalog, load_catalog
 from tool_catalog.model import Operation, Tool
 from tool_catalog.names import UnknownName
-from tool_catalog.schema import operation_schema
+from tool_catalog.schema import operation_schema, show_head
 
 
 @click.group(
@@ -40,7 +38,7 @@ def list_(domain: str | None) -> None:
     """Every tool with its operations and what they do to the world."""
     found = [tool for tool in _load().tools.values() if domain in {None, tool.domain.value}]
     if wants_json():
-        print_json([_show_head(tool) for tool in found])
+        print_json([show_head(tool) for tool in found])
         return
     rows = [
         [
@@ -65,7 +63,7 @@ def show(name: str) -> None:
         raise NotFound(str(error), hint="'opsfarm tools list' shows every tool") from error
     if wants_json():
         schemas = {key: operation_schema(found) for key, found in tool.operations.items()}
-        print_json(_show_head(tool) | {"schemas": schemas})
+        print_json(show_head(tool) | {"schemas": schemas})
         return
     click.echo(f"{tool.name} ({tool.domain.value}): {tool.summary}")
     for operation in tool.operations.values():
@@ -135,17 +133,3 @@ def new(name: str, folder: str) -> None:
         return
     click.echo(f"{tool_file}\n{case_file}")
     note("both load as they are; change them, then: opsfarm tools check")
-
-
-def _show_head(tool: Tool) -> dict[str, Any]:
-    return {
-        "name": tool.name,
-        "summary": tool.summary,
-        "domain": tool.domain.value,
-        "folder": tool.folder,
-        "default": tool.default,
-        "operations": {
-            name: {"summary": operation.summary, "effect": operation.effect.value}
-            for name, operation in tool.operations.items()
-        },
-    }

@@ -4,9 +4,7 @@ import click
 
 from app.cli.farm import open_farm
 from app.cli.output import json_option, print_json, print_table, wants_json
-
-#: Three missed heartbeats.
-_SILENT_S = 30
+from app.worker_offer import LIVE_S
 
 
 @click.command()
@@ -36,4 +34,4 @@ def workers() -> None:
 def _state(stopped: bool, seconds_ago: float) -> str:
     if stopped:
         return "stopped"
-    return "up" if seconds_ago < _SILENT_S else f"silent for {seconds_ago:.0f} s"
+    return "up" if seconds_ago <= LIVE_S else f"silent for {seconds_ago:.0f} s"

@@ -13,7 +13,7 @@ def _elsewhere(tmp_path, monkeypatch):
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    monkeypatch.setattr(farm_address, "_PROJECT", tmp_path / "project")
+    monkeypatch.setattr(farm_address, "PROJECT", tmp_path / "project")
 
 
 @pytest.fixture
