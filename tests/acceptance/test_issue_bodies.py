@@ -11,9 +11,9 @@ from tests.lab.real_farm import RealFarm, Servers
 from tests.lab.receivers import Receiver, slack
 from tests.lab.smtp import MailServer
 
-MAIL = """{"steps": [{"tool": "sendmail", "parameters": {"to": "admin@example.com", "subject": "Alert", "body": "Server CPU usage is high"}}]}"""  # noqa: E501  # as it stands in the README
-CHAT = """{"steps": [{"tool": "slack_cli", "parameters": {"message": "Deployment completed", "channel": "#deployments"}}]}"""  # noqa: E501  # as it stands in the README
-ASSET = """{"steps": [{"tool": "asset-create", "parameters": {"hostname": "web-server-01", "ip_address": "192.168.1.100", "type": "server"}}]}"""  # noqa: E501  # as it stands in the README
+MAIL = """{"steps": [{"tool": "sendmail", "parameters": {"to": "admin@example.com", "subject": "Alert", "body": "Server CPU usage is high"}}]}"""  # noqa: E501  # sent as it stands
+CHAT = """{"steps": [{"tool": "slack_cli", "parameters": {"message": "Deployment completed", "channel": "#deployments"}}]}"""  # noqa: E501  # sent as it stands
+ASSET = """{"steps": [{"tool": "asset-create", "parameters": {"hostname": "web-server-01", "ip_address": "192.168.1.100", "type": "server"}}]}"""  # noqa: E501  # sent as it stands
 JSON = {"Content-Type": "application/json"}
 HOOK = "/services/T000/B000/planted-token"
 

@@ -87,6 +87,21 @@ def test_rules_that_hold(rule, given):
     assert check_parameters(operation(three, rules=[rule]), given)[1] == []
 
 
+def test_rules_wait_until_every_name_is_right():
+    three = {name: {"type": "string"} for name in ("alpha", "beta")}
+    rule = {"at_least_one": ["alpha", "beta"]}
+    faults = check_parameters(operation(three, rules=[rule]), {"alhpa": "x"})[1]
+    assert codes(faults) == [("alhpa", "unknown_parameter")]
+
+
+def test_given_values_are_shown_as_they_were_written():
+    given = {"depth": True, "to": ["a@example.com\nBcc: b@example.com"]}
+    shown = {
+        fault.path: fault.given for fault in check_parameters(operation({**DEPTH, **TO}), given)[1]
+    }
+    assert shown == {"depth": "true", "to[0]": "a@example.com\\nBcc: b@example.com"}
+
+
 def test_secrets_are_never_shown():
     login = {
         "login": {"type": "secret"},
