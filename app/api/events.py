@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.auth import PartsOfFarm, Viewer
-from app.api.sensitive import hide_event, open_steps
+from app.api.sensitive import EventFilter
 from app.api.shared import ExecutionId, Watching
 from app.errors import Malformed
 from app.step import FINAL_EXECUTION_STATES
@@ -46,7 +46,7 @@ def plan_viewing(execution_id: ExecutionId, principal: Viewer, parts: PartsOfFar
         return Viewing(parts.records.read_state(execution_id) in FINAL_EXECUTION_STATES, None)
     execution = parts.records.read_execution(tenant, execution_id)
     return Viewing(
-        execution["state"] in FINAL_EXECUTION_STATES, open_steps(execution, parts.catalog)
+        execution["state"] in FINAL_EXECUTION_STATES, EventFilter(execution, parts.catalog)
     )
 
 
@@ -55,12 +55,12 @@ class Viewing:
     """One watcher's view of an execution."""
 
     ended: bool
-    #: Step rows whose output may be shown; None for all of them.
-    visible: frozenset[int] | None
+    #: None where everything may be shown.
+    sieve: EventFilter | None
 
     def show(self, event: dict[str, Any]) -> ServerSentEvent:
         """An event as it is sent."""
-        shown = event if self.visible is None else hide_event(event, self.visible)
+        shown = event if self.sieve is None else self.sieve.hide(event)
         return ServerSentEvent(id=event["id"], raw_data=json.dumps(shown, ensure_ascii=False))
 
 

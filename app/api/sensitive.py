@@ -32,24 +32,34 @@ def is_sensitive(catalog: Catalog, tool: str, operation: str) -> bool:
         return True
 
 
-def open_steps(execution: Mapping[str, Any], catalog: Catalog) -> frozenset[int]:
-    """The step rows whose output anybody may read."""
-    return frozenset(
-        result["step_id"]
-        for step in execution["steps"]
-        if not is_sensitive(catalog, step["tool"], step["operation"])
-        for result in step["results"]
-    )
+class EventFilter:
+    """Events of one execution as a viewer may see them, one after the other.
 
+    It begins with the rows that there are, and takes in those that are rendered while its viewer
+    watches: an event that names its tool comes before the first output of its row.
+    """
 
-def hide_event(event: Mapping[str, Any], visible: frozenset[int]) -> dict[str, Any]:
-    """An event without the words of a step that is not among the visible ones."""
-    if event["step_id"] is None or event["step_id"] in visible:
-        return dict(event)
-    data = {name: value for name, value in event["data"].items() if name != "summary"}
-    if "lines" in data:
-        data["lines"] = []
-    return {**event, "data": data}
+    def __init__(self, execution: Mapping[str, Any], catalog: Catalog) -> None:
+        self._catalog = catalog
+        #: The step rows whose output anybody may read.
+        self._visible = {
+            result["step_id"]
+            for step in execution["steps"]
+            if not is_sensitive(catalog, step["tool"], step["operation"])
+            for result in step["results"]
+        }
+
+    def hide(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """An event without the words of a step that is not among the visible ones."""
+        step_id, given = event["step_id"], event["data"]
+        if "tool" in given and not is_sensitive(self._catalog, given["tool"], given["operation"]):
+            self._visible.add(step_id)
+        if step_id is None or step_id in self._visible:
+            return dict(event)
+        data = {name: value for name, value in given.items() if name != "summary"}
+        if "lines" in data:
+            data["lines"] = []
+        return {**event, "data": data}
 
 
 def _hide_step(step: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from openapi_spec_validator import validate as validate_openapi
 
 from app.client import read_event_stream
 from app.principal import Role
+from app.store.outbox import Outbox
+from tests.lab.inventory import AssetBench
+from workers.due import serve_due
 
 DF = {"steps": [{"tool": "df", "parameters": {"path": "/"}, "targets": "local"}]}
 YAML = b"""
@@ -51,6 +54,12 @@ def assert_problem(response, status, title):
 def read_events(response):
     """(id, event) of a stream that ends."""
     return read_event_stream(response.iter_lines())
+
+
+def make_hosts(api_farm, *names):
+    bench = AssetBench(api_farm.parts.engine)
+    for number, name in enumerate(names, 1):
+        bench.run("asset-create", hostname=name, ip_address=f"192.0.2.{number}", type="server")
 
 
 class TestSubmit:
@@ -366,6 +375,35 @@ class TestEvents:
             assert "canary-4711" not in shown
             assert "succeeded" in shown
             assert "canary-4711" in call("GET", hidden, role=Role.OPERATOR).text
+
+    @pytest.mark.parametrize("sensitive", [False, True])
+    def test_a_viewer_reads_rows_that_are_rendered_while_they_watch(
+        self, api_farm, call, sensitive
+    ):
+        tools = api_farm.parts.catalog.tools
+        operations = {
+            name: operation.model_copy(update={"sensitive": sensitive})
+            for name, operation in tools["command"].operations.items()
+        }
+        tools["command"] = tools["command"].model_copy(update={"operations": operations})
+        make_hosts(api_farm, "web-01", "web-02")
+        hosts = "{{ ['web-01', 'web-02'] if steps.df.ok else [] }}"
+        uptime = {"tool": "command", "targets": hosts, "parameters": {"argv": ["uptime"]}}
+        plan = {"steps": [*DF["steps"], uptime]}
+        execution_id = call("POST", "/execute-plan", json=plan).json()["execution_id"]
+        path = f"/executions/{execution_id}/events"
+        with call("GET", path, role=Role.VIEWER, stream=True) as response:
+            events = read_events(response)
+            next(events)  # connected before there are rows of the second step
+            api_farm.finish(api_farm.claim(execution_id))
+            serve_due(api_farm.parts, Outbox(api_farm.parts.autocommit))
+            for _ in range(2):
+                step = api_farm.claim(execution_id)
+                api_farm.say(step, "canary-4711")
+                api_farm.finish(step, summary="canary-4711")
+            shown = [event for _, event in events]
+        assert shown[-1]["data"]["state"] == "succeeded"
+        assert str(shown).count("canary-4711") == (0 if sensitive else 4)
 
     def test_refuses_an_id_that_is_none_of_ours(self, call):
         execution_id = call("POST", "/execute-plan", json=DF).json()["execution_id"]

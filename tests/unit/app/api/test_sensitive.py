@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.api.sensitive import HIDDEN_NOTE, hide_event, hide_output, open_steps
+from app.api.sensitive import HIDDEN_NOTE, EventFilter, hide_output
 from app.principal import Principal, Role
 from tool_catalog.names import unknown
 
@@ -50,13 +50,27 @@ def test_others_see_outcomes_of_what_is_sensitive(role):
         assert hidden["summary"] == HIDDEN_NOTE
 
 
+def output_of(step_id):
+    return {"step_id": step_id, "kind": "step.output", "data": {"lines": [["stdout", "canary"]]}}
+
+
 def test_events_too():
-    visible = open_steps(EXECUTION, Catalog())
-    assert visible == {1}
-    line = {"step_id": 2, "kind": "step.output", "data": {"lines": [["stdout", "canary"]]}}
-    assert hide_event(line, visible)["data"] == {"lines": []}
-    assert hide_event({**line, "step_id": 1}, visible)["data"] == line["data"]
+    sieve = EventFilter(EXECUTION, Catalog())
+    assert sieve.hide(output_of(1)) == output_of(1)
+    assert sieve.hide(output_of(2))["data"] == {"lines": []}
+    assert sieve.hide(output_of(3))["data"] == {"lines": []}
     end = {"step_id": 9, "kind": "step.succeeded", "data": {"summary": "canary", "key": "a"}}
-    assert hide_event(end, visible)["data"] == {"key": "a"}
+    assert sieve.hide(end)["data"] == {"key": "a"}
     finished = {"step_id": None, "kind": "execution.finished", "data": {"state": "failed"}}
-    assert hide_event(finished, visible) == finished
+    assert sieve.hide(finished) == finished
+
+
+@pytest.mark.parametrize(("tool", "seen"), [("df", True), ("show", False), ("gone", False)])
+def test_rows_that_are_rendered_later_go_by_the_same_rule(tool, seen):
+    sieve = EventFilter(EXECUTION, Catalog())
+    assert "canary" not in str(sieve.hide(output_of(9)))
+    names = {"position": 2, "tool": tool, "operation": "run", "summary": "canary"}
+    for kind in ("step.queued", "step.running", "step.succeeded"):
+        shown = sieve.hide({"step_id": 9, "kind": kind, "data": names})
+        assert ("canary" in str(shown)) is seen
+    assert ("canary" in str(sieve.hide(output_of(9)))) is seen
