@@ -45,7 +45,13 @@ def register_run_step(celery: Celery, shop: Workshop) -> Task[Any, None]:
         if ended.failure is not None:
             raise StepFailed(ended.failure.value)
 
-    register = celery.task(name=RUN_STEP, bind=True, throws=(StepFailed,), ignore_result=True)
+    register = celery.task(
+        name=RUN_STEP,
+        bind=True,
+        throws=(StepFailed,),
+        ignore_result=True,
+        shared=False,  # of this app alone: others in the process have other workshops
+    )
     task: Task[Any, None] = register(run_step)
     task.Request = QuietRequest  # type: ignore[assignment]  # a class serves as well as its name
     return task

@@ -42,6 +42,9 @@ def make_engine(
             "keepalives_idle": 15,
             "keepalives_interval": 5,
             "keepalives_count": 3,
+            # Keepalives rest while a statement is on its way: without this a cut line would hold
+            # a heartbeat for a quarter of an hour, long after its steps were given to others.
+            "tcp_user_timeout": 15_000,
             # A worker that hangs must not hold an execution's row lock for ever.
             "options": "-c statement_timeout=15000 -c idle_in_transaction_session_timeout=60000",
         },

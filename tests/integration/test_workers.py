@@ -133,7 +133,7 @@ def test_sigterm_gives_a_read_back_and_goes(farm, tmp_path):
     assert time.monotonic() - began < 10
     assert not process_is_alive(int(pid))
     row = farm.result(accepted.execution_id)
-    assert (row["state"], row["attempt"], row["reason"]) == ("queued", 1, None)
+    assert (row["state"], row["attempt"], row["reason"]) == ("queued", 0, None)
     assert "automation" not in farm.pools_up()
     assert farm.read(accepted.execution_id)["delivery"] == "delayed", "the dispatcher finds it"
 
