@@ -8,6 +8,7 @@ import importlib.util
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -113,11 +114,13 @@ class Server:
 
     process: subprocess.Popen[bytes]
     url: str
+    #: What ends it in order; PostgreSQL's SIGINT ends open connections instead of waiting.
+    stop_signal: signal.Signals = signal.SIGTERM
 
     def stop(self, timeout_s: float = 10) -> None:
         """End it in order; kill it when it does not end in time."""
         if self.process.poll() is None:
-            self.process.terminate()
+            self.process.send_signal(self.stop_signal)
         try:
             self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -136,7 +139,7 @@ def start_postgres(folder: Path, port: int, password: str, options: Sequence[str
     """Start PostgreSQL on loopback with its data in `folder` (made on first use), and wait."""
     argv = prepare_postgres(folder, port, password, options)
     process = _spawn(argv, folder / "postgres.log", lambda: postgres_is_ready(folder))
-    return Server(process, postgres_url(port, password))
+    return Server(process, postgres_url(port, password), signal.SIGINT)
 
 
 def redis_url(port: int, password: str) -> str:
