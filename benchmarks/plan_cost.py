@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from celery.result import AsyncResult
@@ -137,13 +137,19 @@ class Contest:
     def rates(self, burst: int) -> tuple[float, float]:
         """Plans a second, ours and theirs."""
         ours = measure_rate(lambda: self.ours.submit(self._four), self.ours.wait_all, burst)
-        pending = deque[AsyncResult]()
+        pending: deque[AsyncResult[None]] = deque()
         theirs = measure_rate(
             lambda: pending.append(make_chain(4).apply_async()),
-            lambda: [result.get(timeout=60) for result in pending],
+            lambda: wait_for_all(pending),
             burst,
         )
         return ours, theirs
+
+
+def wait_for_all(pending: Iterable[AsyncResult[None]]) -> None:
+    """Until every chain of the peer has ended."""
+    for result in pending:
+        result.get(timeout=60)
 
 
 def main() -> None:

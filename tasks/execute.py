@@ -14,9 +14,9 @@ from uuid import UUID, uuid4
 
 from app.errors import StepError, Unavailable
 from app.observe.logs import bind
-from app.step import State, StepResult
+from app.step import State, Step, StepResult
 from app.store.db import guard_unavailable
-from app.store.ledger import Sending
+from app.store.ledger import Finished, Sending
 from tasks.perform import perform
 from tasks.running import REPEATABLE, Running
 from tasks.workshop import Workshop
@@ -128,25 +128,8 @@ def _is_unknown(running: Running, result: StepResult) -> bool:
 def run_transactional(running: Running, function: str, link: int | None, shop: Workshop) -> Ended:
     """Effect and finish in one transaction: truly once, or nothing was written."""
     step = running.step
-    started = time.monotonic()
     try:
-        with guard_unavailable(), shop.sessions.begin() as session:
-            session.info.update(
-                tenant=step.tenant,
-                actor=step.principal,
-                execution_id=step.execution_id,
-                step_id=step.id,
-            )
-            result = shop.operations[function](session, step.parameters)
-            finished = shop.ledger.finish_step(
-                step,
-                replace(result, duration_s=time.monotonic() - started),
-                link=link,
-                send=shop.settings.window,
-                connection=session.connection(),
-            )
-            if not finished.accepted:
-                raise NotOurs  # the effect must not stay
+        result, finished = _act_and_finish(step, function, link, shop)
     except NotOurs:
         log.warning("step %s was taken from us; its effect was taken back", step.id)
         return Ended()
@@ -161,6 +144,31 @@ def run_transactional(running: Running, function: str, link: int | None, shop: W
         return conclude(running, StepResult(State.FAILED, text, Reason.INTERNAL), None, shop)
     ok = result.state is State.SUCCEEDED
     return Ended(finished.sending, None if ok else result.reason or Reason.INTERNAL)
+
+
+def _act_and_finish(
+    step: Step, function: str, link: int | None, shop: Workshop
+) -> tuple[StepResult, Finished]:
+    """Raises NotOurs, and takes the effect back, when the step was settled by somebody else."""
+    started = time.monotonic()
+    with guard_unavailable(), shop.sessions.begin() as session:
+        session.info.update(
+            tenant=step.tenant,
+            actor=step.principal,
+            execution_id=step.execution_id,
+            step_id=step.id,
+        )
+        result: StepResult = shop.operations[function](session, step.parameters)
+        finished = shop.ledger.finish_step(
+            step,
+            replace(result, duration_s=time.monotonic() - started),
+            link=link,
+            send=shop.settings.window,
+            connection=session.connection(),
+        )
+        if not finished.accepted:
+            raise NotOurs
+    return result, finished
 
 
 def keep_trying(write: Callable[[], T]) -> T:

@@ -61,7 +61,10 @@ class Dispatcher:
     def _fill(self, queue: str) -> None:
         """Fill a queue's window; publish again only when messages are missing."""
         settings, window = self._parts.settings, self._parts.publisher.window
-        window.widen(queue, SLOTS_FACTOR * self._outbox.live_slots(queue, LIVE_S))
+        slots = self._outbox.live_slots(queue, LIVE_S)
+        if slots == 0:
+            self._outbox.tell_unserved(queue)
+        window.widen(queue, SLOTS_FACTOR * slots)
         depth = window.depth(queue)
         room = window.room(queue)
         if room == 0:

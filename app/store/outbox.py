@@ -30,6 +30,13 @@ _BEFORE = """
     from steps where execution_id = :execution and stage < :stage and key = any (:keys)
     order by stage, target_index, id
 """
+_UNSERVED = """
+    update steps set reason = 'no_worker: ' || coalesce(
+            nullif(array_to_string(array(
+                select jsonb_array_elements_text(needs -> 'capabilities')), ', '), ''), queue)
+        || coalesce(' on ' || (needs ->> 'vantage'), '')
+    where state = 'queued' and queue = :queue and reason is null
+"""
 _OLD = """
     delete from executions where id in (
         select id from executions
@@ -114,6 +121,11 @@ class Outbox:
             within=within_s,
         )
         return int(rows[0]["n"])
+
+    def tell_unserved(self, queue: str) -> None:
+        """Let rows say what they wait for: no live worker serves their queue."""
+        with guard_unavailable(), self._engine.connect() as connection:
+            connection.execute(text(_UNSERVED), {"queue": queue})
 
     def take_unsent(self, queue: str, limit: int, resend_s: float | None) -> list[Sending]:
         """Mark rows as sent and give them; `resend_s` None takes only those never sent."""

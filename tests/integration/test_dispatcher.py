@@ -349,3 +349,13 @@ def test_a_dispatcher_goes_when_it_is_told_to_and_survives_its_ledger(farm, tmp_
     farm.wait_until(lambda: farm.depth() == 1)
     assert farm.read(accepted.execution_id)["state"] == "running"
     assert process.stop() == 0
+
+
+def test_a_step_that_nobody_can_serve_says_what_it_waits_for(farm, dispatcher):
+    execution = farm.submit(look()).execution_id
+    dispatcher.run_once()
+    assert farm.result(execution)["reason"] == f"no_worker: {farm.queue()}"
+    farm.start("automation")
+    dispatcher.run_once()
+    assert farm.wait_for(execution)["state"] == "succeeded"
+    assert farm.result(execution)["reason"] is None

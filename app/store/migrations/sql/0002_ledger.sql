@@ -252,7 +252,7 @@ begin
           and state in ('running', 'interrupted');
         if not found then
             update steps set state = 'running', attempt = attempt + 1, token = p_token,
-                heartbeats = 0, armed = null, worker = p_worker, blocked_by = null,
+                heartbeats = 0, armed = null, worker = p_worker, blocked_by = null, reason = null,
                 started_at = clock_timestamp()
             where id = p_step and state = 'queued' and attempt = p_attempt
             returning * into s;
