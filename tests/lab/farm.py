@@ -320,6 +320,32 @@ class Farm:
         self.parts.celery.close()
 
 
+def hold(operation: str, file: Path, *, seconds: str = "60", **members: Any) -> dict:
+    """A step that stays busy; it leaves its process id in `file` first."""
+    parameters = {"file": str(file), "seconds": seconds}
+    return {
+        "tool": "hold",
+        "operation": operation,
+        "parameters": parameters,
+        "targets": "local",
+        "id": file.name,
+        **members,
+    }
+
+
+def mark(file: Path, line: str = "ran", operation: str = "read", **members: Any) -> dict:
+    """A step that leaves a line in `file`."""
+    parameters = {"file": str(file), "line": line}
+    return {
+        "tool": "mark",
+        "operation": operation,
+        "parameters": parameters,
+        "targets": "local",
+        "id": file.name,
+        **members,
+    }
+
+
 def lines_of(path: Path) -> list[str]:
     """What a tool left in its file."""
     return path.read_text().splitlines() if path.exists() else []
