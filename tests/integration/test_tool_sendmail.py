@@ -1,6 +1,8 @@
 """sendmail against a real SMTP server: what it took is read back from it."""
 
 import json
+import time
+from contextlib import contextmanager
 from email import message_from_bytes, policy
 
 import pytest
@@ -10,9 +12,11 @@ from app.step import State
 from tasks.operations.comms import email
 from tests.lab.certificates import make_certificates
 from tests.lab.operation import EXECUTION, Surroundings, checked
-from tests.lab.smtp import MailServer
+from tests.lab.smtp import MailServer, TrickleServer
 from tool_catalog.model import Reason
 
+#: It greets, and then answers EHLO without an end.
+ENDLESS = TrickleServer(b"220 here\r\n", b"250-EXTENSION\r\n", every_s=0.1)
 MESSAGE_ID = f"<step-42.{EXECUTION}@farm.example>"
 
 
@@ -42,6 +46,13 @@ def settings_for(server, **more):
 def send(server, given, **more):
     surroundings = Surroundings(settings_for(server, **more.pop("settings", {})), **more)
     return email.send(checked("comms/sendmail", given), surroundings.context()), surroundings
+
+
+@contextmanager
+def timed():
+    """Gives a function that tells the seconds since."""
+    began = time.monotonic()
+    yield lambda: time.monotonic() - began
 
 
 def read(mail):
@@ -311,6 +322,77 @@ def test_cancel_ends_the_wait_at_once(monkeypatch):
                 context,
             )
     assert caught.value.verified
+
+
+def test_a_reply_that_does_not_come_ends_with_the_step():
+    given = {"to": "hold@example.com", "subject": "s", "body": "b"}
+    with MailServer() as server, timed() as took:
+        with pytest.raises(StepError, match="within the time of the step") as caught:
+            send(server, given, timeout_s=0.5)
+        assert took() < 5
+    assert caught.value.reason is Reason.TIMEOUT
+    assert not caught.value.sent
+    assert server.mails == []
+
+
+def test_a_reply_that_never_ends_ends_with_the_step():
+    """Each line comes in time; the whole reply does not."""
+    given = {"to": "a@example.com", "subject": "s", "body": "b"}
+    with ENDLESS as server, timed() as took:
+        with pytest.raises(StepError, match="within the time of the step") as caught:
+            send(server, given, timeout_s=0.6)
+        assert took() < 5
+    assert caught.value.reason is Reason.TIMEOUT
+
+
+def test_the_last_word_is_waited_for_as_long_as_the_step_has_time():
+    given = {"to": "a@example.com", "subject": "s", "body": "b"}
+    with MailServer(holds_data=True) as server, timed() as took:
+        with pytest.raises(StepError, match="did not confirm") as caught:
+            send(server, given, timeout_s=0.6)
+        assert took() < 5
+    assert caught.value.sent
+
+
+def test_cancel_between_two_recipients_sends_to_none():
+    asked = []
+    with MailServer() as server:
+        surroundings = Surroundings(settings_for(server))
+        context = surroundings.context()
+
+        def cancel(address):
+            asked.append(address)
+            context.control.cancelled.set()
+
+        server.on_recipient = cancel
+        given = {"to": ["a@example.com", "b@example.com"], "subject": "s", "body": "b"}
+        with pytest.raises(Stopped) as caught:
+            email.send(checked("comms/sendmail", given), context)
+    assert caught.value.verified
+    assert asked == ["a@example.com"]
+    assert server.mails == []
+    assert surroundings.armed == 0
+
+
+def test_cancel_within_a_message_drops_it(monkeypatch):
+    looks = []
+    look = email._Posting._look
+
+    def cancel_at_the_second_block(posting):
+        looks.append(posting)
+        if len(looks) == 4:  # the try, the recipient, the first block, the second
+            posting._control.cancelled.set()
+        look(posting)
+
+    monkeypatch.setattr(email._Posting, "_look", cancel_at_the_second_block)
+    long = "line\n" * 10_000
+    given = {"to": "a@example.com", "subject": "s", "body": long, "html": long}
+    with MailServer() as server, timed() as took:
+        with pytest.raises(Stopped, match="before the message was sent") as caught:
+            send(server, given)
+        assert took() < 5
+    assert caught.value.verified
+    assert server.mails == []
 
 
 def test_a_named_secret_chooses_another_server(certificates):

@@ -1,11 +1,15 @@
 """A real SMTP server on loopback (aiosmtpd) that can be told to misbehave.
 
-By local part: `perm550` is refused for good, `tmp451` for now, `once451` the first time only.
+By local part: `perm550` is refused for good, `tmp451` for now, `once451` the first time only;
+`hold` is never answered.
 """
 
 import asyncio
+import socket
+import threading
 import warnings
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -40,6 +44,10 @@ class MailServer(AbstractContextManager["MailServer"]):
     #: What is answered to DATA instead of taking the message.
     refuse_data: str = ""
     max_bytes: int = 33554432
+    #: Whether the last word on a message never comes.
+    holds_data: bool = False
+    #: Called with each recipient before it is answered.
+    on_recipient: Callable[[str], None] = lambda _address: None
     mails: list[Mail] = field(default_factory=list)
     connections: int = 0
     port: int = 0
@@ -78,7 +86,10 @@ class MailServer(AbstractContextManager["MailServer"]):
         return AuthResult(success=(data.login, data.password) == expected, handled=False)
 
     async def handle_RCPT(self, _server, _session, envelope, address, options):  # noqa: N802  # aiosmtpd's name
+        self.on_recipient(address)
         local = address.partition("@")[0]
+        if local == "hold":
+            await asyncio.Event().wait()
         if local == "perm550":
             return "550 5.1.1 no such mailbox"
         if local == "tmp451" or (local == "once451" and address not in self._told_to_wait):
@@ -91,6 +102,8 @@ class MailServer(AbstractContextManager["MailServer"]):
     async def handle_DATA(self, server, session, envelope):  # noqa: N802  # aiosmtpd's name
         if self.refuse_data:
             return self.refuse_data
+        if self.holds_data:
+            await asyncio.Event().wait()
         self.mails.append(
             Mail(
                 envelope.mail_from,
@@ -128,3 +141,34 @@ class _Controller(Controller):
     def _converse(self):
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # see auth_require_tls
             return SMTP(self.handler, **self.SMTP_kwargs)
+
+
+class TrickleServer:
+    """Says `first`, then `again` every so often, whatever it hears, until the client leaves."""
+
+    tls = "off"
+    certificates = None
+
+    def __init__(self, first: bytes, again: bytes, every_s: float) -> None:
+        self._first = first
+        self._again = again
+        self._every_s = every_s
+
+    def __enter__(self) -> Self:
+        self._done = threading.Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        with self._socket.accept()[0] as client, suppress(OSError):
+            client.sendall(self._first)
+            while not self._done.wait(self._every_s):
+                client.sendall(self._again)

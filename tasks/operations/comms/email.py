@@ -12,12 +12,13 @@ from email.policy import SMTP
 from email.utils import formatdate
 from typing import Any
 
-from app.errors import StepError, UserError
+from app.errors import StepError, Stopped, UserError
 from app.step import State, StepResult
 from tasks.operations.base import OperationContext
 from tasks.operations.comms.kept import Kept
+from tasks.operations.comms.mail_server import Server, find_server
 from tasks.operations.comms.retries import pause, wait_before
-from tasks.operations.comms.smtp import Reply, Server, Session, find_server
+from tasks.operations.comms.smtp import Reply, Session
 from tool_catalog.model import Reason
 
 TRIES = 3
@@ -156,6 +157,8 @@ class _Posting:
     def _try(self, pending: Sequence[str]) -> StepError | None:
         try:
             self._transact(pending)
+        except Stopped:
+            raise
         except StepError as error:
             self._unknown = self._unknown or error.sent
             return error
@@ -163,20 +166,39 @@ class _Posting:
         return None
 
     def _transact(self, pending: Sequence[str]) -> None:
-        session = KEPT.take(self._server)
-        if session is None or not session.is_alive():
-            session = Session(self._server)
+        self._look()
+        session = self._find_session()
         try:
-            replies = session.offer(pending, len(self._content))
-            self.replies.update({n: r for n, r in replies.items() if not r.accepted})
-            taken = [name for name, reply in replies.items() if reply.accepted]
-            if taken:
+            session.begin(len(self._content))
+            if taken := [name for name in pending if self._offer(session, name)]:
                 self._arm()
-                self.replies.update(dict.fromkeys(taken, session.transmit(self._content)))
+                reply = session.transmit(self._content, self._look)
+                self.replies.update(dict.fromkeys(taken, reply))
         except BaseException:
-            session.close()
+            session.drop()
             raise
         KEPT.give(self._server, session)
+
+    def _find_session(self) -> Session:
+        session = KEPT.take(self._server)
+        if session is not None:
+            session.serve(self._control)
+            if session.is_alive():
+                return session
+        return Session(self._server, self._control)
+
+    def _offer(self, session: Session, name: str) -> bool:
+        """Whether the server takes a recipient; a refusal is kept."""
+        self._look()
+        reply = session.offer(name)
+        if not reply.accepted:
+            self.replies[name] = reply
+        return reply.accepted
+
+    def _look(self) -> None:
+        """Raise Stopped once the step is cancelled: an unfinished message goes to nobody."""
+        if self._control.cancelled.is_set():
+            raise Stopped("stopped before the message was sent", verified=not self._unknown)
 
     def _arm(self) -> None:
         if not self._armed:

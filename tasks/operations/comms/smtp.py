@@ -1,54 +1,27 @@
-"""The mail server's side of sendmail: where it is, how to log in, one transaction (RFC 5321)."""
+"""The mail server's side of sendmail: log in, hand over one message at a time (RFC 5321)."""
 
-import json
 import re
 import smtplib
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-from app.config import Settings
 from app.errors import StepError
-from app.step import Secret
+from tasks.operations.comms.mail_server import Server
+from tasks.operations.comms.smtp_client import TIMEOUT_S, Client, TlsClient
+from tasks.runners.base import StepControl
 from tool_catalog.model import Reason
 
-TIMEOUT_S = 10.0
-#: After the final dot the server files the message: cutting it short makes the outcome unknown.
+#: Longer than any other wait: after the final dot the server scans and files the message, and
+#: who hangs up then does not know the outcome and sends it again. RFC 5321 section 4.5.3.2.6 asks
+#: for 10 minutes; a step's own time is shorter, and is kept.
 FINAL_REPLY_S = 30.0
-IMPLICIT_TLS_PORT = 465
+#: A message is sent in blocks of this size: between two of them the step may be stopped.
+BLOCK_BYTES = 64 * 1024
 START_DATA = 354
-#: What SMTP_USE_TLS may say, and what it means.
-TLS_WORDS: Mapping[str, str] = {
-    **dict.fromkeys(("starttls", "true", "1", "yes", "on"), "starttls"),
-    **dict.fromkeys(("implicit", "ssl"), "implicit"),
-    **dict.fromkeys(("off", "false", "0", "no"), "off"),
-}
-NO_SERVER = (
-    "no mail server is configured: set SMTP_HOST on the comms workers, or store "
-    '{"host": ..., "port": ..., "user": ..., "password": ..., "use_tls": ..., "from": ...} as a '
-    "secret and give server: {$secret: NAME}"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A mail server and the login it wants."""
-
-    host: str
-    port: int
-    #: "starttls", "implicit" or "off".
-    tls: str
-    user: str
-    password: Secret
-    #: The address that mail comes from.
-    sender: str
-    ca_file: Path | None = None
-    #: What we call ourselves in EHLO.
-    local_name: str = "localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,80 +42,23 @@ class Reply:
         return self.code >= 500  # noqa: PLR2004  # the class of RFC 5321
 
 
-def find_server(settings: Settings, secret: Secret | None) -> Server:
-    """The server that a secret describes (JSON), else that of the settings; raises StepError."""
-    given: Mapping[str, Any] = {
-        "host": settings.smtp_host,
-        "port": settings.smtp_port,
-        "user": settings.smtp_user,
-        "password": settings.smtp_password.get_secret_value(),
-        "use_tls": settings.smtp_use_tls,
-        "from": settings.smtp_from,
-    }
-    if secret is not None:
-        given = _read_secret(secret)
-    host, user = str(given.get("host") or ""), str(given.get("user") or "")
-    sender = str(given.get("from") or (user if "@" in user else ""))
-    if not host:
-        raise StepError(Reason.INVALID_PARAMETER, NO_SERVER)
-    if not sender:
-        raise StepError(
-            Reason.INVALID_PARAMETER, "no sender is configured: set SMTP_FROM (or `from` there)"
-        )
-    port = _read_port(given.get("port", 587))
-    return Server(
-        host=host,
-        port=port,
-        tls=_read_tls(str(given.get("use_tls", "starttls")), port),
-        user=user,
-        password=Secret(str(given.get("password") or "")),
-        sender=sender,
-        ca_file=settings.smtp_ca_file,
-        local_name=settings.host,
-    )
-
-
-def _read_secret(secret: Secret) -> Mapping[str, Any]:
-    try:
-        given = json.loads(secret.reveal())
-    except ValueError:
-        given = None
-    if not isinstance(given, dict):
-        raise StepError(
-            Reason.INVALID_PARAMETER, "the secret of `server` must hold a JSON object with host"
-        )
-    return given
-
-
-def _read_port(given: object) -> int:
-    text = str(given)
-    if text.isascii() and text.isdigit() and 0 < int(text) < 65536:  # noqa: PLR2004  # TCP ports
-        return int(text)
-    raise StepError(Reason.INVALID_PARAMETER, "the mail server's port must be 1 to 65535")
-
-
-def _read_tls(word: str, port: int) -> str:
-    tls = TLS_WORDS.get(word.strip().lower())
-    if tls is None:
-        raise StepError(
-            Reason.INVALID_PARAMETER, "SMTP_USE_TLS must be starttls (or true), implicit, or off"
-        )
-    return "implicit" if tls == "starttls" and port == IMPLICIT_TLS_PORT else tls
-
-
 class Session:
     """A logged-in connection. Every method raises StepError; `transient` when a retry may help."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, control: StepControl) -> None:
         self._server = server
-        with _mapped(server):
-            self._client = _connect(server)
+        with _mapped(server, control):
+            self._client = _connect(server, control)
         try:
-            with _mapped(server):
+            with self._mapped():
                 self._log_in()
         except BaseException:
             self._client.close()
             raise
+
+    def serve(self, control: StepControl) -> None:
+        """Belong to another step: its time counts from now on."""
+        self._client.control = control
 
     def is_alive(self) -> bool:
         """Whether the server still answers."""
@@ -152,35 +68,53 @@ class Session:
             self._client.close()
             return False
 
-    def offer(self, recipients: Sequence[str], size: int) -> dict[str, Reply]:
-        """Begin a transaction: the server's reply to each recipient."""
-        with _mapped(self._server):
+    def begin(self, size: int) -> None:
+        """Begin a transaction for a message of so many bytes."""
+        with self._mapped():
             self._client.rset()
             self._offer_sender(size)
-            return {name: _reply(*self._client.rcpt(name)) for name in recipients}
 
-    def transmit(self, content: bytes) -> Reply:
+    def offer(self, recipient: str) -> Reply:
+        """The server's reply to one recipient."""
+        with self._mapped():
+            return _reply(*self._client.rcpt(recipient))
+
+    def transmit(self, content: bytes, look: Callable[[], None]) -> Reply:
         """Send the message to the recipients accepted before; the server's word on it.
 
-        Raises StepError with `sent` when the connection was lost after the final dot: only then
-        may the message be on its way.
+        `look` is called before each block and raises to stop; an unfinished message is dropped by
+        the server. Raises StepError with `sent` when the connection was lost after the final dot:
+        only then may the message be on its way.
         """
-        with _mapped(self._server):
+        # RFC 5321 4.5.2: a leading dot is doubled; a dot alone ends the message.
+        stuffed = re.sub(rb"(?m)^\.", b"..", content)
+        with self._mapped():
             code, text = self._client.docmd("DATA")
             if code != START_DATA:
                 return _reply(code, text)
-            # RFC 5321 4.5.2: a leading dot is doubled; a dot alone ends the message.
-            self._client.send(re.sub(rb"(?m)^\.", b"..", content) + b".\r\n")
+            for start in range(0, len(stuffed), BLOCK_BYTES):
+                look()
+                self._client.send(stuffed[start : start + BLOCK_BYTES])
+            look()
+            self._client.send(b".\r\n")
+        return self._confirm()
+
+    def _confirm(self) -> Reply:
         try:
-            if self._client.sock is not None:
-                self._client.sock.settimeout(FINAL_REPLY_S)
-            reply = _reply(*self._client.getreply())
-            if self._client.sock is not None:
-                self._client.sock.settimeout(TIMEOUT_S)
+            self._client.patience_s = FINAL_REPLY_S
+            return _reply(*self._client.getreply())
         except (smtplib.SMTPException, OSError):
             message = f"{self._server.host} took the message but did not confirm it"
             raise StepError(Reason.UNREACHABLE, message, transient=True, sent=True) from None
-        return reply
+        finally:
+            self._client.patience_s = TIMEOUT_S
+
+    def _mapped(self) -> AbstractContextManager[None]:
+        return _mapped(self._server, self._client.control)
+
+    def drop(self) -> None:
+        """Hang up in the middle: a goodbye would be read as a line of the message."""
+        self._client.close()
 
     def close(self) -> None:
         """Say goodbye, if anyone listens."""
@@ -222,18 +156,12 @@ class Session:
             )
 
 
-def _connect(server: Server) -> smtplib.SMTP:
+def _connect(server: Server, control: StepControl) -> Client:
+    named = {"local_hostname": server.local_name}
     if server.tls == "implicit":
-        return smtplib.SMTP_SSL(
-            server.host,
-            server.port,
-            local_hostname=server.local_name,
-            timeout=TIMEOUT_S,
-            context=_tls_context(server.ca_file),
-        )
-    return smtplib.SMTP(
-        server.host, server.port, local_hostname=server.local_name, timeout=TIMEOUT_S
-    )
+        context = _tls_context(server.ca_file)
+        return TlsClient(control, server.host, server.port, context=context, **named)
+    return Client(control, server.host, server.port, **named)
 
 
 @lru_cache(maxsize=8)
@@ -242,7 +170,7 @@ def _tls_context(ca_file: Path | None) -> ssl.SSLContext:
 
 
 @contextmanager
-def _mapped(server: Server) -> Iterator[None]:
+def _mapped(server: Server, control: StepControl) -> Iterator[None]:
     """Library errors as StepError, told apart by what an operator can do about them."""
     name = f"{server.host} port {server.port}"
     try:
@@ -270,6 +198,9 @@ def _mapped(server: Server) -> Iterator[None]:
         message = f"no TLS with {name} ({error.reason}): is SMTP_USE_TLS={server.tls} right?"
         raise StepError(Reason.UNREACHABLE, message) from None
     except OSError as error:  # smtplib.SMTPException among them
+        if not control.seconds_left:
+            message = f"{name} did not answer within the time of the step"
+            raise StepError(Reason.TIMEOUT, message) from None
         detail = "timed out" if "timed out" in str(error) else error.strerror or "it hung up"
         hint = "" if server.tls == "implicit" else "; a server with implicit TLS waits like this"
         message = f"no conversation with {name}: {detail}{hint if detail == 'timed out' else ''}"

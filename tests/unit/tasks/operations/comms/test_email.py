@@ -3,7 +3,7 @@ import pytest
 from app.errors import StepError
 from app.step import Secret
 from tasks.operations.comms import email
-from tasks.operations.comms.smtp import Server
+from tasks.operations.comms.mail_server import Server
 from tests.lab.operation import EXECUTION, Surroundings
 from tool_catalog.model import Reason
 

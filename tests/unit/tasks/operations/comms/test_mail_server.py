@@ -5,7 +5,7 @@ import pytest
 from app.config import read_settings
 from app.errors import StepError
 from app.step import Secret
-from tasks.operations.comms.smtp import find_server
+from tasks.operations.comms.mail_server import find_server
 
 
 def from_settings(**given):
