@@ -117,6 +117,8 @@ def _try_again(running: Running, result: StepResult, shop: Workshop) -> bool:
         return False
     if step.retries_left <= 0 and not unknown:
         return False
+    if running.armed and step.repeat not in REPEATABLE:
+        return False
     return keep_trying(lambda: shop.ledger.retry_step(step, result, unknown=unknown))
 
 

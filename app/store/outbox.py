@@ -45,7 +45,9 @@ _OLD = """
 _OLD_CHUNKS = "delete from output_chunks where at < now() - make_interval(days => :days)"
 _OLD_EVENTS = """
     delete from events where id in (
-        select id from events where at < now() - make_interval(days => :days) limit :limit)
+        select v.id from events v
+        where v.at < now() - make_interval(days => :days)
+          and not exists (select 1 from executions e where e.id = v.execution_id) limit :limit)
 """
 
 
@@ -152,8 +154,8 @@ class Outbox:
         """Remove executions past their retention with their events and output; how many."""
         with guard_unavailable(), self._engine.connect() as connection:
             connection.execute(text(_OLD_CHUNKS), {"days": min(days, 7)})
-            connection.execute(text(_OLD_EVENTS), {"days": days, "limit": RETENTION_BATCH * 50})
             gone = connection.execute(text(_OLD), {"days": days, "limit": RETENTION_BATCH})
+            connection.execute(text(_OLD_EVENTS), {"days": days, "limit": RETENTION_BATCH * 50})
         return int(gone.rowcount)
 
     def _read(self, query: str, **values: Any) -> Sequence[Any]:  # noqa: ANN401  # bound values
