@@ -1,5 +1,6 @@
-"""`opsfarm up`, `down`, `status`, `logs`, `demo`, `migrate`: the embedded farm by hand."""
+"""`opsfarm up`, `down`, `status`, `logs`, `demo`, `migrate`, `rotate-key`: the farm by hand."""
 
+import json
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from app.admin.control import (
     wait_until_ready,
 )
 from app.admin.state import FarmFile, ProcessStatus, StateFolder, find_supervisor, require_farm
-from app.cli.output import json_option, note, print_json, print_table, wants_json
+from app.cli.output import examples, json_option, note, print_json, print_table, wants_json
 from app.errors import FarmUnreachable, NotFound, OpsfarmError
 
 _FOLLOW_S = 0.2
@@ -101,19 +102,44 @@ def demo(*, once: bool) -> None:
 @click.command()
 def migrate() -> None:
     """Bring the ledger's schema up to date (OPSFARM_DATABASE_URL, else the running farm's)."""
-    environment = dict(os.environ)
-    if not (environment.get("OPSFARM_DATABASE_URL") or environment.get("DATABASE_URL")):
-        environment["OPSFARM_DATABASE_URL"] = require_farm(find_folder())[1].database_url
-    argv = [sys.executable, "-m", "app.admin.prepare"]
-    done = subprocess.run(  # noqa: S603  # our own module
-        argv, env=environment, check=False, capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        raise OpsfarmError(done.stderr.strip() or "the migration failed")
+    _run_beside_the_ledger("app.admin.prepare")
     note("the schema is up to date")
 
 
-ADMIN_COMMANDS: list[click.Command] = [up, down, status, logs, demo, migrate]
+@click.command(epilog=examples("opsfarm rotate-key", "opsfarm down && opsfarm up"))
+@json_option
+def rotate_key() -> None:
+    """Make a new farm key and wrap the data key of every secret and login with it.
+
+    The new key becomes the first line of the key file (OPSFARM_SECRET_KEY_FILE, else the running
+    farm's secret.key). The old key stays below it: running processes go on, and API keys made
+    under it stay valid. After a restart the new key seals.
+    """
+    done = json.loads(_run_beside_the_ledger("app.admin.rotate_key"))
+    if wants_json():
+        print_json(done)
+        return
+    note(f"{done['rewrapped']} data keys are wrapped with the new key in {done['key_file']}")
+    note("restart the farm's processes when it suits you; keep a copy of the file")
+
+
+ADMIN_COMMANDS: list[click.Command] = [up, down, status, logs, demo, migrate, rotate_key]
+
+
+def _run_beside_the_ledger(module: str) -> str:
+    """What a module of ours says that needs the database's libraries. Raises OpsfarmError."""
+    environment = dict(os.environ)
+    if not (environment.get("OPSFARM_DATABASE_URL") or environment.get("DATABASE_URL")):
+        folder = find_folder()
+        environment["OPSFARM_DATABASE_URL"] = require_farm(folder)[1].database_url
+        if not environment.get("OPSFARM_SECRET_KEY"):
+            environment.setdefault("OPSFARM_SECRET_KEY_FILE", str(folder.secret_key_file))
+    done = subprocess.run(  # noqa: S603  # our own module
+        [sys.executable, "-m", module], env=environment, check=False, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise OpsfarmError(done.stderr.strip() or f"{module} failed")
+    return done.stdout
 
 
 def _show_addresses(folder: StateFolder, farm: FarmFile) -> None:

@@ -1,8 +1,9 @@
 """The vault: named secrets and logins, sealed so that the database alone reveals none.
 
 Each row has a data key of its own (AES-256-GCM), wrapped by the farm's key, which lives
-outside PostgreSQL. What is sealed is bound to tenant, id and version: a row that was moved,
-renumbered or put back from an older copy does not open.
+outside PostgreSQL. What is sealed is bound to tenant, id and version: values that were moved
+between rows, or an older value in a row of today, do not open. A whole row put back from an older
+copy does: the vault keeps no record of versions outside the row.
 """
 
 import json

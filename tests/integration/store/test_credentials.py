@@ -140,6 +140,17 @@ def test_a_secret_is_no_login_and_a_login_no_secret(vault):
         vault.put_secret("default", "web", Secret("x"))
 
 
+def test_an_older_value_opens_only_in_its_whole_older_row(engine, vault):
+    vault.put_secret("default", "token", Secret("first"))
+    older = vault.find("default", "token")
+    vault.put_secret("default", "token", Secret("second"))
+    alter(engine, sealed=older.sealed, wrapped_key=older.wrapped_key)
+    with pytest.raises(SealBroken):
+        vault.open_secret(vault.find("default", "token"))
+    alter(engine, version=older.version)
+    assert vault.open_secret(vault.find("default", "token")).reveal() == "first"
+
+
 def test_changing_the_farm_key_rewraps_all_and_leaves_nothing_to_the_old_one(engine, vault):
     vault.put_secret("default", "token", Secret(CANARY))
     vault.put_credential("other", "web", LOGIN)
