@@ -52,7 +52,7 @@ demo: install ## Start the farm, run the sample plan in all four domains (ONCE=1
 
 .PHONY: test
 test: test-system lint types docs-check ## Install what the tests need; lint, types, arrows, all tests
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n auto $(ARGS)
 
 .PHONY: test-system
 test-system: ## Install the Debian packages the tests use (root only; else name what is missing)

@@ -3,7 +3,6 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from uuid import uuid4
 
 import pytest
 import requests
@@ -252,7 +251,9 @@ class TestExecutions:
         assert ids[0][:8] == ids[1][:8]
         assert_problem(call("GET", f"/executions/{ids[0][:8]}"), 409, "conflict")
 
-    @pytest.mark.parametrize("given", ["0197c0", "nothing!", "a705babc-1e78-443d-97a1-8e47012ef3be"])
+    @pytest.mark.parametrize(
+        "given", ["0197c0", "nothing!", "a705babc-1e78-443d-97a1-8e47012ef3be"]
+    )
     def test_what_is_no_execution_is_not_found(self, call, given):
         assert_problem(call("GET", f"/executions/{given}"), 404, "not_found")
 

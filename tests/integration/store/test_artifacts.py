@@ -78,7 +78,9 @@ def test_no_name_becomes_a_path(folder_store, tmp_path, name):
     assert kept.relative_to(tmp_path / "artifacts").name == artifact.id.replace("-", "")
 
 
-@pytest.mark.parametrize("artifact_id", ["../x", "", "a" * 10_000, "aa6419c8-dd3d-4a02-8b95-7a3c8c09321e"])
+@pytest.mark.parametrize(
+    "artifact_id", ["../x", "", "a" * 10_000, "aa6419c8-dd3d-4a02-8b95-7a3c8c09321e"]
+)
 def test_an_id_that_is_none_is_not_found(store, artifact_id):
     with pytest.raises(NotFound):
         store.fetch("default", artifact_id)

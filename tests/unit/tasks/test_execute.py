@@ -269,7 +269,7 @@ def test_a_cancelled_step_is_not_tried_again(shop):
 def test_an_armed_step_without_an_answer_asks_a_person(shop):
     shop.runners["local"].raw = RawOutput(timed_out=True, stopped="verified")
     ended = run(shop, "change", link=8)
-    assert shop.ledger.said == ["claim", "arm", "retry", "interrupt"]
+    assert shop.ledger.said == ["claim", "arm", "interrupt"]
     assert (ended.sending, ended.failure) == (Sending(), Reason.TIMEOUT)
 
 

@@ -41,7 +41,7 @@ def worker(pool, seconds_ago=1.0, *, stopped=False):
         (status(process("asset")), [], ["asset"]),
         (status(process("asset")), [worker("asset")], []),
         (status(process("asset")), [worker("comms")], ["asset"]),
-        (status(process("asset")), [worker("asset", 60)], ["asset"]),
+        (status(process("asset")), [worker("asset", 10**6)], ["asset"]),
         (status(process("asset")), [worker("asset", stopped=True)], ["asset"]),
         (status(process("capture", ProcessState.NOT_POSSIBLE)), [], []),
         (status(process("asset", ProcessState.RESTARTING, 1)), [], ["asset"]),
