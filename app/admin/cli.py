@@ -119,7 +119,9 @@ def rotate_key() -> None:
     if wants_json():
         print_json(done)
         return
-    note(f"{done['rewrapped']} data keys are wrapped with the new key in {done['key_file']}")
+    count = done["rewrapped"]
+    are = "data key is" if count == 1 else "data keys are"
+    note(f"{count} {are} wrapped with the new key in {done['key_file']}")
     note("restart the farm's processes when it suits you; keep a copy of the file")
 
 
