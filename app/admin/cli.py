@@ -28,10 +28,14 @@ _FOLLOW_S = 0.2
 _DAY_S, _HOUR_S, _MINUTE_S = 86400, 3600, 60
 
 
-@click.command()
+@click.command(epilog=examples("opsfarm up", "OPSFARM_STATE_DIR=/srv/farm opsfarm up"))
 @json_option
 def up() -> None:
-    """Start the farm of this project, or find it running; waits until it is ready."""
+    """Start the farm and wait until it is ready.
+
+    A farm that runs already is found. It keeps everything in .opsfarm beside the project, or in
+    OPSFARM_STATE_DIR.
+    """
     folder = find_folder()
     if not start_farm(folder):
         farm = wait_until_ready(folder, note)
@@ -42,20 +46,23 @@ def up() -> None:
     _show_addresses(folder, farm)
 
 
-@click.command()
+@click.command(epilog=examples("opsfarm down", "opsfarm down --if-up"))
 @click.option("--if-up", is_flag=True, help="Exit status 0 when none runs.")
 def down(*, if_up: bool) -> None:
-    """End the farm in order: running steps first, then Redis and PostgreSQL."""
+    """End the farm; running steps end first.
+
+    Then Redis and PostgreSQL are stopped. Nothing that the farm keeps is removed.
+    """
     folder = find_folder()
     if not stop_farm(folder, note) and not if_up:
         raise FarmUnreachable(f"no farm runs from {folder.path}")
     note("the farm is down")
 
 
-@click.command()
+@click.command(epilog=examples("opsfarm status", "opsfarm status --json"))
 @json_option
 def status() -> None:
-    """Show the farm's processes, addresses and whether it is ready."""
+    """Show the farm's processes, addresses and health."""
     folder = find_folder()
     seen, farm = require_farm(folder)
     missing = find_missing(folder)
@@ -71,12 +78,18 @@ def status() -> None:
     note(f"not ready: {missing}" if missing else "ready")
 
 
-@click.command()
+@click.command(
+    epilog=examples("opsfarm logs", "opsfarm logs automation -f", "opsfarm logs api -n 20")
+)
 @click.argument("name", required=False, metavar="[POOL]")
 @click.option("-f", "--follow", is_flag=True, help="Go on until Ctrl-C.")
 @click.option("-n", "--lines", default=100, show_default=True, help="How many of the last lines.")
 def logs(name: str | None, *, follow: bool, lines: int) -> None:
-    """Show what a process of the farm (a pool, api, postgres, ...) or all of them wrote."""
+    """Show what the farm's processes wrote.
+
+    POOL is one of them: comms, asset, network, capture, automation, but also api, dispatcher,
+    beat, flower, postgres, redis, supervisor; all of them when left out.
+    """
     folder = find_folder()
     found = {path.stem: path for path in sorted(folder.logs.glob("*.log"))}
     if not found:
@@ -88,10 +101,10 @@ def logs(name: str | None, *, follow: bool, lines: int) -> None:
         click.echo(line)
 
 
-@click.command()
+@click.command(epilog=examples("opsfarm demo", "opsfarm demo --once"))
 @click.option("--once", is_flag=True, help="Take the farm down afterwards.")
 def demo(*, once: bool) -> None:
-    """Run the sample plan: something real in each of the four domains."""
+    """Run a sample plan that acts in all four domains."""
     sys.stdout.flush()
     # A Ctrl-C while the next Python loads waits until that one can end in order.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -99,9 +112,14 @@ def demo(*, once: bool) -> None:
     os.execv(sys.executable, argv)  # noqa: S606  # our own module; a signal then reaches it alone
 
 
-@click.command()
+@click.command(
+    epilog=examples("OPSFARM_DATABASE_URL=postgresql://ops@db.example/opsfarm opsfarm migrate")
+)
 def migrate() -> None:
-    """Bring the ledger's schema up to date (OPSFARM_DATABASE_URL, else the running farm's)."""
+    """Bring the ledger's schema up to date.
+
+    It is the one of OPSFARM_DATABASE_URL, else that of the running farm; 'opsfarm up' does it too.
+    """
     _run_beside_the_ledger("app.admin.prepare")
     note("the schema is up to date")
 
@@ -109,7 +127,7 @@ def migrate() -> None:
 @click.command(epilog=examples("opsfarm rotate-key", "opsfarm down && opsfarm up"))
 @json_option
 def rotate_key() -> None:
-    """Make a new farm key and wrap the data key of every secret and login with it.
+    """Make a new farm key and wrap all data keys with it.
 
     The new key becomes the first line of the key file (OPSFARM_SECRET_KEY_FILE, else the running
     farm's secret.key). The old key stays below it: running processes go on, and API keys made

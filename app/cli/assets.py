@@ -25,7 +25,8 @@ _LISTED = ("id", "hostname", "ip_address", "type", "status", "environment", "os"
     epilog=examples(
         "opsfarm assets create web-01 ip_address=192.0.2.10 environment=production",
         """opsfarm assets create web-02 tags='{"role": "web"}'""",
-        "opsfarm assets list environment=production",
+        "opsfarm assets list environment=production limit=20",
+        "opsfarm assets show web-01",
         "opsfarm assets update web-01 status=maintenance",
         "opsfarm assets delete web-01 --confirm",
     )

@@ -40,7 +40,10 @@ _HEAD = (
 @click.group(
     epilog=examples(
         "opsfarm executions list --state failed",
+        "opsfarm executions list --before 2026-03-02T00:00:00Z --json",
         "opsfarm executions show 0197c0de",
+        "opsfarm executions show 0197c0de --step disk",
+        "opsfarm executions watch 0197c0de",
         'opsfarm executions cancel 0197c0de --reason "wrong host"',
     )
 )
@@ -52,9 +55,15 @@ def executions() -> None:
 
 
 @executions.command("list")
-@click.option("--state", type=click.Choice([state.value for state in ExecutionState]))
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
-@click.option("--before", help="Only those created before this moment.")
+@click.option(
+    "--state",
+    type=click.Choice([state.value for state in ExecutionState]),
+    help="Only those in this state.",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many."
+)
+@click.option("--before", help="Only those created before this moment (ISO 8601).")
 @json_option
 def list_(state: str | None, limit: int, before: str | None) -> None:
     """The newest executions."""
@@ -113,10 +122,19 @@ def watch(execution_id: str, wait_s: float | None) -> None:
 
 @executions.command()
 @_ID
-@click.option("--reason", default="asked for on the command line", show_default=True)
+@click.option(
+    "--reason",
+    default="asked for on the command line",
+    show_default=True,
+    help="Kept with the execution.",
+)
 @json_option
 def cancel(execution_id: str, reason: str) -> None:
-    """Stop an execution: queued steps at once, running ones as soon as they can be ended."""
+    """Stop an execution.
+
+    Queued steps end at once, running ones as soon as they can be ended; `finally` runs. A second
+    cancel stops `finally`, too.
+    """
     execution = open_farm().execution(execution_id)
     shown = execution.cancel(reason)
     if wants_json():

@@ -7,7 +7,7 @@ from app.cli.assets import assets
 from app.cli.completion import completion
 from app.cli.executions import executions
 from app.cli.farm import OpsfarmGroup
-from app.cli.output import examples, json_option
+from app.cli.output import examples, json_option, share_examples
 from app.cli.plan import plan
 from app.cli.principals import principals
 from app.cli.run import run
@@ -52,6 +52,8 @@ for _command in (
     *ADMIN_COMMANDS,
 ):
     opsfarm.add_command(_command)
+    if isinstance(_command, click.Group):
+        share_examples(_command)
 
 
 def main() -> None:

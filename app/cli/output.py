@@ -50,6 +50,14 @@ def examples(*lines: str) -> str:
     return "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in lines)])
 
 
+def share_examples(group: click.Group) -> None:
+    """Give each command of a group those examples of the group that are its own."""
+    lines = [line.strip() for line in (group.epilog or "").splitlines()[2:]]
+    for name, command in group.commands.items():
+        own = [line for line in lines if f"opsfarm {group.name} {name}" in line]
+        command.epilog = command.epilog or (examples(*own) if own else None)
+
+
 def print_json(value: object) -> None:
     """A value as JSON on standard output."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -26,6 +26,7 @@ _FILE = click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
     epilog=examples(
         "opsfarm plan run nightly.yaml",
         "opsfarm plan check nightly.yaml",
+        "opsfarm plan dry-run nightly.yaml --json",
         "cat plan.json | opsfarm plan run - --detach",
     )
 )
@@ -39,7 +40,10 @@ def plan() -> None:
 @wait_options
 @json_option
 def run(file: str, key: str | None, **wait: Any) -> None:  # noqa: ANN401  # the wait options
-    """Submit the plan in FILE (- for standard input) and follow it to its end."""
+    """Submit the plan in FILE and follow it to its end.
+
+    FILE is YAML or JSON; - is standard input. Ends like the plan.
+    """
     text = read_plan_file(file)
     execution = open_farm().submit(text, key=key)
     for warning in execution.warnings:
@@ -51,7 +55,10 @@ def run(file: str, key: str | None, **wait: Any) -> None:  # noqa: ANN401  # the
 @_FILE
 @json_option
 def check(file: str) -> None:
-    """Say what the plan in FILE would be, or every fault in it. Nothing is kept."""
+    """Show what a plan would be, or every fault in it.
+
+    FILE is YAML or JSON; - is standard input. Nothing is kept.
+    """
     checked = open_farm().check(read_plan_file(file))
     if wants_json():
         print_json(checked)
@@ -75,7 +82,10 @@ def check(file: str) -> None:
 @_FILE
 @json_option
 def dry_run(file: str) -> None:
-    """Show the exact commands that the plan in FILE would run, secrets masked. Nothing runs."""
+    """Show the exact commands that a plan would run.
+
+    FILE is YAML or JSON; - is standard input. Secrets are masked; nothing runs.
+    """
     shown = open_farm().dry_run(read_plan_file(file))
     if wants_json():
         print_json(shown)

@@ -14,6 +14,7 @@ _NAME = click.argument("name")
 @click.group(
     epilog=examples(
         "opsfarm principals add alice --role operator > alice.key",
+        "opsfarm principals list",
         "opsfarm principals revoke alice",
     )
 )
@@ -28,6 +29,7 @@ def principals() -> None:
     type=click.Choice([role.value for role in Role]),
     default=Role.OPERATOR.value,
     show_default=True,
+    help="What the key may do (docs/security.md).",
 )
 @json_option
 def add(name: str, role: str) -> None:

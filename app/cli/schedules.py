@@ -42,7 +42,10 @@ def _is_number(value: object) -> bool:
     epilog=examples(
         'opsfarm schedules add nightly plan.yaml --cron "30 2 * * 1-5" --timezone Europe/Berlin',
         "opsfarm schedules add probe plan.yaml --every 5m --overlap queue",
+        "opsfarm schedules list",
         "opsfarm schedules pause nightly",
+        "opsfarm schedules resume nightly",
+        "opsfarm schedules remove nightly",
     )
 )
 def schedules() -> None:
@@ -72,7 +75,10 @@ def schedules() -> None:
 @click.option("--grace", "grace_s", type=Duration(), help="How late that may be (default 1h).")
 @json_option
 def add(name: str, file: str, **given: Any) -> None:  # noqa: ANN401  # the options above
-    """Add schedule NAME for the plan in FILE (- for standard input), and show its next times."""
+    """Run a plan at set times; shows the next five.
+
+    FILE is YAML or JSON; - is standard input. Give --cron or --every.
+    """
     asked = {key: value for key, value in given.items() if value is not None}
     body = {"name": name, "plan": read_plan_file(file), **asked}
     shown = open_farm().http.post("/schedules", body)

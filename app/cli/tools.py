@@ -94,7 +94,10 @@ def _print_operation(tool: Tool, operation: Operation) -> None:
 @tools.command()
 @json_option
 def check() -> None:
-    """Load every tool file, count tools and proofs, and name what is missing (end: 2)."""
+    """Load every tool file and say what is missing.
+
+    Counts tools and their proofs for each folder; ends with 2 when there is a fault.
+    """
     catalog = _load()
     report = check_catalog(catalog)
     if wants_json():
@@ -126,7 +129,10 @@ def check() -> None:
 @click.argument("folder")
 @json_option
 def new(name: str, folder: str) -> None:
-    """Write a tool file and a case file for tool NAME, e.g. in FOLDER automation/linux."""
+    """Write a tool file and a case file to begin with.
+
+    NAME is the tool's name, FOLDER its place, e.g. automation/linux.
+    """
     tool_file, case_file = new_tool(name, folder)
     if wants_json():
         print_json({"tool": str(tool_file), "case": str(case_file)})

@@ -17,6 +17,8 @@ _NAME = click.argument("name")
     epilog=examples(
         "opsfarm secrets set smtp-password",
         "pass show smtp | opsfarm secrets set smtp-password",
+        "opsfarm secrets list",
+        "opsfarm secrets remove smtp-password",
     )
 )
 def secrets() -> None:
@@ -57,6 +59,8 @@ def remove_secret(name: str) -> None:
     epilog=examples(
         "opsfarm credentials add web-login --host web-01 --user deploy",
         "opsfarm credentials add web-key --host web-01 --user deploy --private-key ~/.ssh/id",
+        "opsfarm credentials list",
+        "opsfarm credentials remove web-key",
     )
 )
 def credentials() -> None:

@@ -3,11 +3,11 @@
 import click
 
 from app.cli.farm import open_farm
-from app.cli.output import json_option, print_json, print_table, wants_json
+from app.cli.output import examples, json_option, print_json, print_table, wants_json
 from app.worker_offer import LIVE_S
 
 
-@click.command()
+@click.command(epilog=examples("opsfarm workers", "opsfarm workers --json"))
 @json_option
 def workers() -> None:
     """Show the workers seen within a day, and what they can do."""

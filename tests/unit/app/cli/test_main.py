@@ -35,6 +35,36 @@ def test_every_command_explains_itself(opsfarm, path):
     assert "\\b" not in done.output
 
 
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_every_command_has_an_example_of_its_own(opsfarm, path):
+    examples = opsfarm(*path, "--help").output.partition("Examples:")[2]
+    assert " ".join(("opsfarm", *path)) in examples
+
+
+@pytest.mark.parametrize("path", [(), *commands()], ids=" ".join)
+def test_a_list_of_commands_is_not_cut(opsfarm, path):
+    listed = opsfarm(*path, "--help").output.partition("Commands:")[2]
+    assert "..." not in listed
+
+
+@pytest.mark.parametrize("path", list(commands()), ids=" ".join)
+def test_every_option_says_what_it_does(path):
+    command = cli.opsfarm
+    for name in path:
+        command = command.commands[name]
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in commands() if path[-1] in {"list", "show", "check", "status", "workers"}],
+    ids=" ".join,
+)
+def test_whatever_shows_something_can_show_it_as_json(opsfarm, path):
+    assert "--json" in opsfarm(*path, "--help").output
+
+
 def test_json_may_stand_before_or_behind(opsfarm):
     for argv in (("--json", "tools", "list"), ("tools", "list", "--json")):
         names = [tool["name"] for tool in json.loads(opsfarm(*argv).stdout)]
