@@ -51,7 +51,7 @@ demo: install ## Start the farm, run the sample plan in all four domains (ONCE=1
 	@exec env --block-signal=INT $(BIN)/python -m app.admin.demo --began $(BEGAN) $(if $(ONCE),--once)
 
 .PHONY: test
-test: test-system lint types docs-check ## Install what the tests need; lint, types, arrows, all tests
+test: test-system lint types docs-check ## Install what the tests need; lint, format, types, arrows, docs, all tests
 	$(BIN)/python -m pytest -q -n auto $(ARGS)
 
 .PHONY: test-system
@@ -85,8 +85,8 @@ docs-check: install
 		echo "docs/tools/ differs from the catalogue: run 'make docs' and commit" >&2; exit 1; }
 
 .PHONY: sure
-sure: lint types docs-check ## Everything a change must pass: format, lint, types, arrows, tests
-	$(BIN)/python -m pytest -q
+sure: lint types docs-check ## All that `make test` checks, without installing system packages
+	$(BIN)/python -m pytest -q -n auto $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.test ## Compare with Celery's own chain; prints ratios
