@@ -19,13 +19,16 @@ log = logging.getLogger(__name__)
 
 #: How long a depth that was read stays good.
 DEPTH_AGE_S = 1.0
+#: A window that we counted full is looked at again this soon: workers empty it meanwhile.
+FULL_AGE_S = 0.05
 
 
 class Window:
     """How many messages may still go to a queue: the backlog stays in Postgres.
 
     `read_depth(queue)` gives the messages now in the broker; it is asked at most once a
-    second for each queue, and what we publish meanwhile is counted on top.
+    second for each queue (more often while it is full), and what we publish meanwhile is
+    counted on top.
     """
 
     def __init__(self, read_depth: Callable[[str], int], size: int) -> None:
@@ -41,11 +44,13 @@ class Window:
 
     def room(self, queue: str) -> int:
         """Messages that fit in now. Raises OperationalError when the broker does not answer."""
+        size = self._sizes.get(queue, self._size)
         with self._lock:
             at, depth = self._depths.get(queue, (float("-inf"), 0))
-        if time.monotonic() - at > DEPTH_AGE_S:
+        age_s = time.monotonic() - at
+        if age_s > DEPTH_AGE_S or (depth >= size and age_s > FULL_AGE_S):
             depth = self.depth(queue)
-        return max(0, self._sizes.get(queue, self._size) - depth)
+        return max(0, size - depth)
 
     def depth(self, queue: str) -> int:
         """Messages in the queue, asked now. Raises OperationalError as `room` does."""
@@ -68,6 +73,15 @@ class Publisher:
         self._celery = celery
         self._ledger = ledger
         self.window = Window(self._read_depth, window)
+
+    def room(self, queue: str) -> int | None:
+        """How many rows of a queue may be marked as sent; None when the broker does not answer."""
+        try:
+            with _broker_errors():
+                return self.window.room(queue)
+        except OperationalError as error:
+            log.warning("the broker does not answer: %s", _first_line(error))
+            return None
 
     def publish(self, sending: Sending) -> bool:
         """Publish what fits into the window; the dispatcher publishes the rest when there is room.

@@ -37,7 +37,8 @@ def submit(
     """
     checked = check(plan, principal, parts)
     asked = Submission(uuid7(), principal, source, key)
-    opened = parts.ledger.open_execution(checked, asked, parts.settings.window)
+    room = parts.publisher.room(checked.steps[0].queue)
+    opened = parts.ledger.open_execution(checked, asked, room or 0)
     if not opened.same_plan:
         raise Conflict(
             f"the key {key!r} was used for another plan, as execution {opened.execution_id}",
@@ -47,7 +48,7 @@ def submit(
     return Accepted(
         execution_id=opened.execution_id,
         state=opened.state,
-        delivery="sent" if sent else "delayed",
+        delivery="sent" if sent and room is not None else "delayed",
         created=opened.created,
         warnings=tuple(checked.warnings),
     )

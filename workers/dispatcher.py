@@ -28,6 +28,9 @@ STARTS = 3
 REAP_BACKOFF_S = 1.0
 SLOTS_FACTOR = 4
 RETENTION_S = 600.0
+#: How soon a full queue is looked at again, and the least time between two rounds.
+BUSY_TICK_S = 0.05
+PACE_S = 0.01
 
 
 class Dispatcher:
@@ -39,10 +42,12 @@ class Dispatcher:
         self._sweeper = Sweeper(parts, self._outbox)
         self._cleaned_at = time.monotonic()
 
-    def run_once(self) -> None:
-        """One round. Raises Unavailable when the ledger is away."""
-        serve_due(self._parts, self._outbox)
-        self._fill_all()
+    def run_once(self) -> bool:
+        """One whole round; True when a queue has more than fits in now.
+
+        Raises Unavailable when the ledger is away.
+        """
+        more = self.publish_once()
         self._sweeper.sweep()
         if self._outbox.expire_queued():
             log.warning("steps waited too long for a worker and failed")
@@ -50,16 +55,20 @@ class Dispatcher:
             self._cleaned_at = time.monotonic()
             self._outbox.remove_old(self._parts.settings.retention_days)
             self._parts.artifacts.remove_expired()
+        return more
 
-    def _fill_all(self) -> None:
+    def publish_once(self) -> bool:
+        """Serve what is due and fill the queues; as `run_once`, without looking at leases."""
+        serve_due(self._parts, self._outbox)
         try:
-            for queue in self._outbox.queues():
-                self._fill(queue)
+            waiting = [queue for queue in self._outbox.queues() if self._fill(queue)]
         except OperationalError as error:
             log.warning("the broker does not answer: %s", error)
+            return False
+        return bool(waiting)
 
-    def _fill(self, queue: str) -> None:
-        """Fill a queue's window; publish again only when messages are missing."""
+    def _fill(self, queue: str) -> bool:
+        """Fill a queue's window; True when more waits. Publish again only what is missing."""
         settings, window = self._parts.settings, self._parts.publisher.window
         slots = self._outbox.live_slots(queue, LIVE_S)
         if slots == 0:
@@ -68,7 +77,7 @@ class Dispatcher:
         depth = window.depth(queue)
         room = window.room(queue)
         if room == 0:
-            return
+            return True
         was_lost = self._outbox.count_sent(queue) > depth
         resend_s = settings.resend_s if was_lost else None
         taken = self._outbox.take_unsent(queue, room, resend_s)
@@ -76,7 +85,8 @@ class Dispatcher:
             if not self._parts.publisher.publish(sending):
                 rest = [link.step_id for each in taken[number + 1 :] for link in each.run]
                 self._parts.ledger.unsend_steps(rest)
-                return
+                return False
+        return len(taken) == room
 
 
 @dataclass(slots=True)
@@ -105,6 +115,19 @@ class Sweeper:
                 self.parts.publisher.publish(sending)
 
 
+def serve_tick(
+    dispatcher: Dispatcher, notes: Listener, stopped: threading.Event, tick_s: float
+) -> None:
+    """One whole round, then short ones until the tick is over: when told, or while more waits."""
+    ends_at = time.monotonic() + tick_s
+    more = dispatcher.run_once()
+    while not stopped.is_set() and (left_s := ends_at - time.monotonic()) > 0:
+        told = notes.wait(min(left_s, BUSY_TICK_S) if more else left_s)
+        if told or more:
+            more = dispatcher.publish_once()
+            stopped.wait(PACE_S)  # many words in a row are one round
+
+
 def main(settings: Settings) -> None:
     """Dispatch until SIGTERM or SIGINT."""
     stopped = threading.Event()
@@ -124,8 +147,7 @@ def main(settings: Settings) -> None:
             with Listener(parts.engine, "opsfarm_dispatch") as notes:
                 wake[:] = [notes.wake]
                 while not stopped.is_set():
-                    dispatcher.run_once()
-                    notes.wait(settings.dispatch_tick_s)
+                    serve_tick(dispatcher, notes, stopped, settings.dispatch_tick_s)
         except Unavailable as error:
             log.warning("%s; trying again", error)
             stopped.wait(settings.dispatch_tick_s)

@@ -220,6 +220,7 @@ begin
                  jsonb_build_object('name', e.name, 'source', e.source,
                                     'rows', jsonb_array_length(p_steps)));
     e := keep(advance(e, p_send));
+    if p_send = 0 then perform pg_notify('opsfarm_dispatch', 'unsent'); end if;
     return send_next(e, null, p_send)
         || jsonb_build_object('created', true, 'execution_id', e.id, 'state', e.state);
 end $$;
@@ -444,6 +445,7 @@ begin
     update steps set sent_at = null, sends = sends - 1
     where id = any (p_steps) and state = 'queued' and sent_at is not null;
     get diagnostics v_rows = row_count;
+    perform pg_notify('opsfarm_dispatch', 'unsent');
     return v_rows;
 end $$;
 
