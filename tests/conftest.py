@@ -91,7 +91,7 @@ def autocommit(database_url):
     engine.dispose()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def require_program():
     """`require_program("nmap")`: its path; skips on a laptop without it, fails in CI."""
 

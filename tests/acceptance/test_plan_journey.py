@@ -38,9 +38,9 @@ def hook():
 
 
 @pytest.fixture(scope="module")
-def hosts(server_folder, find_program):
+def hosts(server_folder, require_program):
     """Three real sshd, by host name."""
-    program = find_program("sshd")
+    program = require_program("sshd")
     hosts = {name: start_sshd(server_folder / f"ssh-{name}", program) for name in HOSTS}
     yield hosts
     for host in hosts.values():

@@ -4,6 +4,7 @@ import pytest
 
 from tests.lab.api_farm import ApiFarm
 from tests.lab.run_tool import ToolBench
+from tests.lab.sshd import start_sshd
 
 
 @pytest.fixture
@@ -20,3 +21,11 @@ def bench(tmp_path):
     bench = ToolBench(tmp_path / "state")
     yield bench
     bench.close()
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory, require_program):
+    """A real sshd on loopback, for one file of tests."""
+    server = start_sshd(tmp_path_factory.mktemp("sshd"), require_program("sshd"))
+    yield server
+    server.stop()

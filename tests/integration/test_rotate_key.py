@@ -16,19 +16,11 @@ from app.errors import ConfigError, SealBroken
 from app.principal import Role
 from app.step import Credential, Secret
 from app.store.credentials import Vault
-from app.store.db import make_engine
 from app.store.keyring import Keyring, make_key_file, put_new_key, read_key_file
 from app.store.principals import Principals
 
 OPSFARM = "from app.cli.main import main; main()"
 LOGIN = Credential(name="web", username="ada", password=Secret("canary-2"))
-
-
-@pytest.fixture
-def engine(database_url):
-    engine = make_engine(database_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from app.errors import StepError, Stopped
 from app.step import LOCAL, Secret
 from tasks.runners.base import StepControl
 from tasks.runners.local import LocalRunner
+from tests.lab.running import act_once, control, is_alive, shell, wait_for
 from tool_catalog.model import Reason
 
 
@@ -27,25 +28,8 @@ def lines():
     return []
 
 
-def control(timeout_s=20.0, lines=None, **given):
-    sink = [] if lines is None else lines
-    return StepControl(timeout_s, on_line=lambda *line: sink.append(line), **given)
-
-
-def shell(script, **members):
-    return Command(kind="argv", argv=("sh", "-c", script), **members)
-
-
 def run(runner, command, step_control=None):
     return runner.run(command, LOCAL, None, step_control or control())
-
-
-def is_alive(pid):
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def goes_away(pid, timeout_s=5):
@@ -53,28 +37,6 @@ def goes_away(pid, timeout_s=5):
     while is_alive(pid) and time.monotonic() < until:
         time.sleep(0.01)
     return not is_alive(pid)
-
-
-def wait_for(path, timeout_s=5):
-    until = time.monotonic() + timeout_s
-    while not (path.exists() and path.read_text().strip()):
-        assert time.monotonic() < until, f"{path} was never written"
-        time.sleep(0.01)
-    return path.read_text().split()
-
-
-def cancel_once(path, cancelled):
-    """Sets `cancelled` when the command has written its pids; returns when it was set."""
-    moment = []
-
-    def act():
-        wait_for(path)
-        moment.append(time.monotonic())
-        cancelled.set()
-
-    thread = threading.Thread(target=act)
-    thread.start()
-    return thread, moment
 
 
 def test_gives_output_and_exit_code(runner, lines):
@@ -207,7 +169,7 @@ def test_cancel_ends_children_and_what_left_the_group(runner, tmp_path):
         mv {pids}.new {pids}
         wait
     """
-    thread, moment = cancel_once(pids, cancelled)
+    thread, moment = act_once(pids, cancelled.set)
     with pytest.raises(Stopped) as info:
         run(runner, shell(script), control(cancelled=cancelled))
     took_s = time.monotonic() - moment[0]
@@ -221,7 +183,7 @@ def test_a_command_that_ignores_sigterm_is_killed(runner, tmp_path):
     pids = tmp_path / "pids"
     cancelled = threading.Event()
     script = f"trap '' TERM; echo $$ > {pids}; while :; do sleep 0.05; done"
-    thread, moment = cancel_once(pids, cancelled)
+    thread, moment = act_once(pids, cancelled.set)
     with pytest.raises(Stopped) as info:
         run(runner, shell(script), control(cancelled=cancelled))
     thread.join()
@@ -234,7 +196,7 @@ def test_cancel_is_noticed_at_once(runner, tmp_path):
     pids = tmp_path / "pids"
     cancelled = threading.Event()
     command = Command(kind="argv", argv=("sh", "-c", f"echo $$ > {pids}; exec sleep 300"))
-    thread, moment = cancel_once(pids, cancelled)
+    thread, moment = act_once(pids, cancelled.set)
     with pytest.raises(Stopped):
         run(runner, command, control(cancelled=cancelled))
     thread.join()
@@ -302,7 +264,7 @@ def test_artifact_stops_at_its_cap(runner):
 def test_artifact_of_a_stopped_step_is_deleted(runner, tmp_path):
     pids = tmp_path / "pids"
     cancelled = threading.Event()
-    thread, _ = cancel_once(pids, cancelled)
+    thread, _ = act_once(pids, cancelled.set)
     command = shell(f"echo data; echo $$ > {pids}; sleep 300", artifact="dump")
     with pytest.raises(Stopped):
         run(runner, command, control(cancelled=cancelled))

@@ -1,7 +1,5 @@
 """One protocol: the same promises, kept by the shipped fake and by the real runners."""
 
-import os
-import shutil
 import threading
 import time
 from dataclasses import replace
@@ -17,7 +15,6 @@ from tasks.runners.fake import Answer, FakeRunner
 from tasks.runners.local import LocalRunner
 from tasks.runners.ssh import SshRunner
 from tasks.runners.table import make_runners
-from tests.lab.sshd import start_sshd
 from tool_catalog.model import Reason
 
 SAYS = Command(kind="argv", argv=("sh", "-c", "echo one; echo two; echo three >&2; exit 3"))
@@ -31,18 +28,6 @@ def fake_answer(call):
     if call.command.argv == SLOW.argv:
         return Answer(RawOutput(exit_code=0, stdout=b"begun\n"), takes_s=30)
     return Answer(RawOutput(exit_code=3, stdout=b"one\ntwo\n", stderr=b"three\n"))
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory):
-    program = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/sbin")
-    if program is None and os.environ.get("CI"):
-        pytest.fail("sshd is not installed, and CI must have it")
-    if program is None:
-        pytest.skip("sshd is not installed")
-    server = start_sshd(tmp_path_factory.mktemp("sshd"), program)
-    yield server
-    server.stop()
 
 
 @pytest.fixture(params=["fake", "local", "ssh"])

@@ -1,12 +1,10 @@
 """The SSH runner against a real sshd on loopback."""
 
 import os
-import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -17,20 +15,9 @@ from app.step import Credential, Secret
 from tasks.runners import ssh_connections
 from tasks.runners.base import StepControl
 from tasks.runners.ssh import SshRunner
+from tests.lab.running import act_once, control, is_alive, shell, wait_for
 from tests.lab.sshd import make_key, start_sshd
 from tool_catalog.model import Reason
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory):
-    program = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/sbin")
-    if program is None and os.environ.get("CI"):
-        pytest.fail("sshd is not installed, and CI must have it")
-    if program is None:
-        pytest.skip("sshd is not installed")
-    server = start_sshd(tmp_path_factory.mktemp("sshd"), program)
-    yield server
-    server.stop()
 
 
 @pytest.fixture
@@ -40,48 +27,9 @@ def runner(tmp_path):
     runner.close()
 
 
-def control(timeout_s=30.0, lines=None, **given):
-    sink = [] if lines is None else lines
-    return StepControl(timeout_s, on_line=lambda *line: sink.append(line), **given)
-
-
-def shell(script, **members):
-    return Command(kind="argv", argv=("sh", "-c", script), **members)
-
-
 def run(runner, sshd, command, step_control=None, **changes):
     target = replace(sshd.target, **changes)
     return runner.run(command, target, sshd.credential, step_control or control())
-
-
-def is_alive(pid):
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
-
-
-def wait_for(path, timeout_s=10):
-    until = time.monotonic() + timeout_s
-    while not (path.exists() and path.read_text().strip()):
-        assert time.monotonic() < until, f"{path} was never written"
-        time.sleep(0.01)
-    return path.read_text().split()
-
-
-def act_once(path, action):
-    """Does `action` when the command has written its pids; remembers when."""
-    moment = []
-
-    def act():
-        wait_for(path)
-        moment.append(time.monotonic())
-        action()
-
-    thread = threading.Thread(target=act)
-    thread.start()
-    return thread, moment
 
 
 def test_gives_output_and_exit_code(runner, sshd):

@@ -1,0 +1,51 @@
+"""What tests of runners share: short commands, a control, and the processes that they leave."""
+
+import threading
+import time
+from pathlib import Path
+
+from app.command import Command
+from tasks.runners.base import StepControl
+
+
+def control(timeout_s=30.0, lines=None, **given):
+    """A step's control whose live lines land in `lines` as (stream, text)."""
+    sink = [] if lines is None else lines
+    return StepControl(timeout_s, on_line=lambda *line: sink.append(line), **given)
+
+
+def shell(script, **members):
+    """A command that runs a script."""
+    return Command(kind="argv", argv=("sh", "-c", script), **members)
+
+
+def is_alive(pid):
+    """Whether a process runs; one that nobody has waited for does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def wait_for(path, timeout_s=10):
+    """The words in a file, as soon as there are any."""
+    until = time.monotonic() + timeout_s
+    while not (path.exists() and path.read_text().strip()):
+        assert time.monotonic() < until, f"{path} was never written"
+        time.sleep(0.01)
+    return path.read_text().split()
+
+
+def act_once(path, action):
+    """Does `action` when the command has written its pids; gives the thread and the moment."""
+    moment = []
+
+    def act():
+        wait_for(path)
+        moment.append(time.monotonic())
+        action()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    return thread, moment
