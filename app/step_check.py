@@ -197,7 +197,7 @@ def _note(draft: Draft, fault: ParameterFault) -> None:
     draft.faults.add(
         join_path("parameters", fault.path),
         fault.code,
-        f"{draft.name}: {fault.message}",
+        fault.message,
         shown=fault.given,
         allowed=fault.allowed,
         hint=fault.hint,

@@ -6,14 +6,11 @@ import warnings
 from app.config import Settings, read_settings
 from app.errors import ConfigError, Unavailable
 from app.observe.logs import set_up_logging
-from queues import Pool
+from queues import NOT_POSSIBLE, Pool
 from tool_catalog.model import CatalogError
 from workers import beat, dispatcher, flower
 from workers.capture import find_capabilities
 from workers.worker import make_worker_app, run_worker
-
-#: Exit status of a pool that this host cannot serve: a supervisor must not start it again.
-NOT_POSSIBLE = 77
 
 USAGE = f"usage: python -m workers {'|'.join(Pool)}|dispatcher|beat|flower"
 

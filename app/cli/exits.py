@@ -90,7 +90,4 @@ def _fault_line(fault: Fault, source: str | None) -> str:
         numbers = (fault.line, fault.column) if fault.line else ()
         place = ":".join([source, *(str(number) for number in numbers)]) + " "
     where = f"step {fault.step}: " if fault.step else f"{fault.path}: " if fault.path else ""
-    # What the place says already is not said again.
-    tool = (fault.step or "").partition("(")[2].rstrip(")")
-    message = fault.message.removeprefix(f"{tool}: ")
-    return f"{place}{where}{message}" + (f"; {fault.hint}" if fault.hint else "")
+    return f"{place}{where}{fault.message}" + (f"; {fault.hint}" if fault.hint else "")

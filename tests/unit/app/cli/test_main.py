@@ -164,7 +164,7 @@ def test_a_fault_in_one_line():
     fault = Fault(
         path="steps[2].parameters.dpeth",
         code="unknown_parameter",
-        message="df: no parameter 'dpeth'",
+        message="no parameter 'dpeth'",
         step="3 (df)",
         hint="did you mean 'depth'?",
         line=7,
