@@ -12,7 +12,6 @@ import pytest
 from app.admin.servers import find_free_port, start_postgres, start_redis
 from app.store.db import make_engine, migrate
 
-
 # A suite that is started in the background inherits an ignored SIGINT, and so would everything
 # that it starts; the tests send that signal on purpose.
 signal.signal(signal.SIGINT, signal.default_int_handler)
