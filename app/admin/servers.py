@@ -43,6 +43,17 @@ def answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def redis_answers(port: int, password: str) -> bool:
+    """Whether Redis serves: its port is open before it has read its data, or failed to."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as probe:
+            probe.sendall(f"AUTH {password}\r\nPING\r\n".encode())
+            with probe.makefile("rb") as replies:
+                return [replies.readline(), replies.readline()] == [b"+OK\r\n", b"+PONG\r\n"]
+    except OSError:
+        return False
+
+
 def find_package(name: str) -> Path:
     """Where a wheel lies, without importing it."""
     spec = importlib.util.find_spec(name)
@@ -131,7 +142,7 @@ class Server:
 def start_redis(folder: Path, port: int, password: str) -> Server:
     """Start Redis on loopback with append-only persistence in `folder`, and wait for it."""
     argv = prepare_redis(folder, port, password)
-    process = _spawn(argv, folder / "redis.log", lambda: answers(port))
+    process = _spawn(argv, folder / "redis.log", lambda: redis_answers(port, password))
     return Server(process, redis_url(port, password))
 
 
