@@ -89,7 +89,7 @@ def test_an_id_that_is_none_is_not_found(store, artifact_id):
 def test_altered_bytes_are_not_handed_out(folder_store, tmp_path):
     artifact = put(folder_store, tmp_path)
     path = folder_store.fetch("default", artifact.id)
-    path.write_bytes(CONTENT[:-1] + b"!")
+    path.write_bytes(CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
     with pytest.raises(Conflict, match="SHA-256"):
         folder_store.fetch("default", artifact.id)
 
