@@ -64,25 +64,7 @@ class Viewing:
         return ServerSentEvent(id=event["id"], raw_data=json.dumps(shown, ensure_ascii=False))
 
 
-@router.get("/{execution_id}/events", response_class=EventSourceResponse)
-async def watch_execution(
-    execution_id: ExecutionId,
-    progress: Watching,
-    viewing: Annotated[Viewing, Depends(plan_viewing)],
-    after: Annotated[Cursor, Depends(read_last_event_id)],
-) -> AsyncIterator[ServerSentEvent]:
-    """Every event of an execution, past and to come; ends after `execution.finished`."""
-    mailbox = _Mailbox()
-    with progress.watch(execution_id, after, mailbox.put):
-        async for event in mailbox.events():
-            if event is not None:
-                yield viewing.show(event)
-            ended_before = event is None and viewing.ended
-            if ended_before or (event and event["kind"] == "execution.finished"):
-                return
-
-
-class _Mailbox:
+class Mailbox:
     """Hands events from the reader's thread to one stream."""
 
     def __init__(self) -> None:
@@ -99,7 +81,41 @@ class _Mailbox:
         if not self._overflown:
             self._events.put_nowait(event)
 
-    async def events(self) -> AsyncIterator[dict[str, Any] | None]:
-        """Events as they come; None when the past was handed over. Ends after an overflow."""
-        while not (self._overflown and self._events.empty()):
-            yield await self._events.get()
+    @property
+    def may_bring_more(self) -> bool:
+        """Whether to go on taking; not once an overflow was read to its end."""
+        return not (self._overflown and self._events.empty())
+
+    async def take(self) -> dict[str, Any] | None:
+        """The next event; None when the past was handed over."""
+        return await self._events.get()
+
+
+async def open_mailbox(
+    execution_id: ExecutionId,
+    progress: Watching,
+    after: Annotated[Cursor, Depends(read_last_event_id)],
+) -> AsyncIterator[Mailbox]:
+    """Where the events arrive until the response is over.
+
+    A dependency, because FastAPI ends it in the loop when the watcher goes; a stream that was left
+    half read is ended by the garbage collector, in whatever thread that runs.
+    """
+    mailbox = Mailbox()
+    with progress.watch(execution_id, after, mailbox.put):
+        yield mailbox
+
+
+@router.get("/{execution_id}/events", response_class=EventSourceResponse)
+async def watch_execution(
+    viewing: Annotated[Viewing, Depends(plan_viewing)],
+    mailbox: Annotated[Mailbox, Depends(open_mailbox)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Every event of an execution, past and to come; ends after `execution.finished`."""
+    while mailbox.may_bring_more:
+        event = await mailbox.take()
+        if event is not None:
+            yield viewing.show(event)
+        ended_before = event is None and viewing.ended
+        if ended_before or (event and event["kind"] == "execution.finished"):
+            return
