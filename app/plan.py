@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from app.step import Target
-from tool_catalog.model import Effect, Repeat
+from tool_catalog.model import Effect, Parameter, Repeat
 
 #: Keys that are refused by name: a later version may serve them (docs/plans.md).
 LATER_KEYS = {
@@ -50,16 +50,68 @@ class PlanStep:
     vantage: str | None = None
     #: Of a destroying step: the name of its target, repeated (a list for several).
     confirm: Any = None
+    #: A list, or the expression that gives one: the step runs once for each `item`.
+    for_each: Any = None
+    #: Whom to become on the target ("root"); None: whoever logs in.
+    run_as: str | None = None
+    #: How many rows of the step may be under way at once; None: all.
+    max_parallel: int | None = None
+    #: How many failed rows are borne before `on_failure` applies; None: `on_failure` at the first.
+    max_failures: int | None = None
+    #: What no targets at run time mean.
+    on_empty: Literal["fail", "skip"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel:
+    """Steps of one stage: published together; the next stage begins when all are done."""
+
+    steps: tuple[PlanStep, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Steps that each batch of targets passes through before the next batch begins."""
+
+    steps: tuple["PlanStep | Parallel | Block", ...]
+    targets: Any = None
+    #: How many targets at a time: a number, or a share of them ("25%"); None: all at once.
+    batch: int | str | None = None
+    #: How many failed targets are borne before the rest of the block is skipped.
+    max_failures: int = 0
+    #: Whether a block that bore too many failures stops the plan.
+    on_failure: Literal["stop", "continue"] = "stop"
+    when: str | None = None
+    run_as: str | None = None
+    on_empty: Literal["fail", "skip"] | None = None
+
+
+#: What may stand in a plan's `steps`.
+PlanEntry = PlanStep | Parallel | Block
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Ordered steps as asked for."""
 
-    steps: tuple[PlanStep, ...]
+    steps: tuple[PlanEntry, ...]
     name: str | None = None
     targets: Any = None
-    finally_steps: tuple[PlanStep, ...] = ()
+    finally_steps: tuple[PlanEntry, ...] = ()
+    #: What the plan asks for when it is run, in the catalogue's parameter types.
+    inputs: Mapping[str, Parameter] = field(default_factory=dict)
+    #: Values for them, as the caller gave them (`--set`).
+    given: Mapping[str, Any] = field(default_factory=dict)
+    #: A selector in text: no step acts on a target outside of it (`--limit`).
+    limit: str | None = None
+    run_as: str | None = None
+    max_parallel: int | None = None
+    max_failures: int | None = None
+    on_empty: Literal["fail", "skip"] = "fail"
+    #: The stored version it came from: (name, number).
+    stored: tuple[str, int] | None = None
+    #: The execution that this one repeats.
+    rerun_of: str | None = None
     #: The plan as JSON, as it is kept and hashed.
     document: Mapping[str, Any] = field(default_factory=dict)
     #: JSON path ("steps[2].parameters.depth") to (line, column), for texts in YAML or JSON.
@@ -73,11 +125,17 @@ class CheckedRow:
     parameters: Mapping[str, Any]
     target: Target | None = None
     mutex: str | None = None
+    #: The row's item of `for_each`.
+    item: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedStep:
-    """A step whose tool, operation and (if static) parameters and targets were checked."""
+    """A step whose tool, operation and (if static) parameters and targets were checked.
+
+    Inside a block with batches there is one of it for each batch, with the same position and
+    key, in a stage of its own.
+    """
 
     position: int
     key: str
@@ -100,8 +158,16 @@ class CheckedStep:
     secrets: tuple[str, ...] = ()
     #: {"programs": [...], "capabilities": [...], "interface": name | None, "vantage": host | None}.
     needs: Mapping[str, Any] = field(default_factory=dict)
-    #: What rendering needs later, of a dynamic step: the PlanStep's members as JSON.
+    #: What rendering needs later, of a dynamic step: the PlanStep's members as JSON. Of the first
+    #: step of a block whose targets an expression gives: the whole block, as `block`.
     template: Mapping[str, Any] | None = None
+    #: Place of the first row among all rows of the step: batches go on counting.
+    first_index: int = 0
+    run_as: str | None = None
+    max_parallel: int | None = None
+    max_failures: int | None = None
+    #: Number of the outermost block that the step stands in, from 1: it counts the failures.
+    block: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +179,13 @@ class CheckedPlan:
     document: Mapping[str, Any]
     steps: tuple[CheckedStep, ...]
     warnings: Sequence[str] = ()
+    stored: tuple[str, int] | None = None
+    rerun_of: str | None = None
 
     @property
     def stages(self) -> int:
         """How many stages there are."""
-        return self.steps[-1].stage + 1
+        return max(step.stage for step in self.steps) + 1
 
     @property
     def finally_stage(self) -> int:

@@ -127,6 +127,8 @@ class Step:
     backoff_s: float
     secrets: tuple[str, ...] = ()
     principal: str = ""
+    #: Whom to become on the target; None: whoever logs in.
+    run_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,3 +162,6 @@ class StepResult:
     unknown: bool = False
     #: "verified" or "unverified" where the step was stopped.
     stopped: str | None = None
+    #: What the operation's `before` read gave, ahead of the effect and after it.
+    before: Any = None
+    after: Any = None
