@@ -3,10 +3,14 @@
 Registered under the usual URL schemes, so that broker URLs stay what people know.
 """
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
+
+log = logging.getLogger(__name__)
 
 
 class QoS(kombu_redis.QoS):
@@ -41,11 +45,45 @@ class Channel(kombu_redis.Channel):
             self._kept_client = make()
         return self._kept_client
 
+    def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401  # kombu's word
+        """Take a message; one that is no JSON is dropped instead of ending the worker."""
+        try:
+            return super()._brpop_read(**options)
+        except ValueError:  # what the decoders of UTF-8, JSON and base64 raise
+            log.exception("dropped a message that could not be read")
+            return True
+
 
 class Transport(kombu_redis.Transport):
     """What `redis://` and `rediss://` stand for in this process."""
 
     Channel = Channel
+
+    def _deliver(self, message: object, queue: str) -> None:
+        """Hand a message on; one that kombu could not open is dropped.
+
+        kombu and Celery take a message's shape for granted, and what breaks it ends the worker.
+        The ledger holds the step that a dropped message may have meant: it is published again.
+        """
+        if _is_message(message):
+            super()._deliver(message, queue)
+        else:
+            log.error("dropped a malformed message in %s: %s", queue, type(message).__name__)
+
+
+def _is_message(message: object) -> bool:
+    """Whether the envelope is what kombu writes: mappings, a tag, a body in text."""
+    if not isinstance(message, Mapping):
+        return False
+    properties, headers = message.get("properties"), message.get("headers")
+    if not isinstance(properties, Mapping) or not isinstance(headers, Mapping):
+        return False
+    return (
+        isinstance(properties.get("delivery_tag"), str)
+        and isinstance(properties.get("delivery_info"), Mapping)
+        and properties.get("body_encoding") in (None, "base64")  # any value may stand there
+        and isinstance(message.get("body"), str)
+    )
 
 
 def register_transport() -> None:

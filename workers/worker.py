@@ -21,6 +21,7 @@ def make_worker_app(settings: Settings, pool: Pool | None = None) -> FarmCelery:
     """
     celery = make_celery(settings, pool)
     celery.conf.worker_pool = "workers.pools:ThreadsPool"
+    celery.conf.worker_consumer = "workers.intake:Consumer"
     celery.conf.worker_concurrency = settings.slots
     celery.finalize()
     for name in [name for name in celery.tasks if name.startswith("celery.")]:
