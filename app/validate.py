@@ -12,7 +12,7 @@ from typing import Any
 
 from app.errors import ExpressionError, Fault
 from app.faults import Faults
-from app.plan import CheckedPlan, CheckedStep, Plan, PlanStep
+from app.plan import CheckedPlan, CheckedStep, Plan, PlanEntry, PlanStep
 from app.principal import Principal
 from app.references import KnownStep, KnownSteps, check_expressions, collect_references
 from app.render import evaluate_condition, render_value
@@ -99,11 +99,16 @@ def check_due(  # noqa: PLR0913  # each part of the decision has another owner
     rules: Rules,
     *,
     principal: Principal,
-) -> CheckedStep | Skip | DueFailure:
-    """A dynamic step with its rows, or why there are none.
+) -> tuple[CheckedStep, ...] | Skip | DueFailure:
+    """What takes the place of a due row: checked steps with their rows, or why there are none.
 
     `template` is what `CheckedStep.template` holds, `context` is `{"steps": {id: outcome},
-    "execution": {id, state, name}}`, `principal` whoever submitted the plan.
+    "execution": {id, state, name}, "inputs": {name: value}}`, `principal` whoever submitted the
+    plan. A step's `stage` counts from 0, the stage of the due row: a plain dynamic step gives one
+    step in stage 0; a template that holds `block` gives one for each inner step and batch, those
+    of one stage side by side, the others one stage after the other. They replace the block's
+    placeholders, and what came after the block moves back. A step among them may be dynamic
+    again: its one placeholder row becomes due in its turn, with the template that it carries.
     """
     step = _read_step(template)
     try:
@@ -124,7 +129,7 @@ def check_due(  # noqa: PLR0913  # each part of the decision has another owner
     verdict = judge(checked, rules.policy, principal)
     if not verdict.allowed:
         return DueFailure(Reason.REFUSED_BY_POLICY, f"{verdict.fault}; {verdict.hint}")
-    return replace(checked, secrets=find_secrets(step.parameters))
+    return (replace(checked, stage=0, secrets=find_secrets(step.parameters)),)
 
 
 def name_references(template: Mapping[str, Any]) -> list[str]:
@@ -186,8 +191,8 @@ def _draft_steps(
     plan: Plan, catalog: Catalog, known: KnownSteps, faults: Faults
 ) -> Iterator[Draft | _Nameless]:
     """A draft of each step; every step's id becomes known."""
-    places = [("steps", index, step) for index, step in enumerate(plan.steps)]
-    places += [("finally", index, step) for index, step in enumerate(plan.finally_steps)]
+    places = [("steps", index, step) for index, step in enumerate(_leaves(plan.steps))]
+    places += [("finally", index, step) for index, step in enumerate(_leaves(plan.finally_steps))]
     for position, (section, index, step) in enumerate(places, 1):
         at_step = faults.at(f"{section}[{index}]", name_step(position, {"tool": step.tool}))
         found = find_operation(step, catalog, at_step)
@@ -202,6 +207,10 @@ def _draft_steps(
             yield Draft(position, key, section, step, *found, targets, at_step)
         else:
             yield _Nameless(key, step, targets, at_step)
+
+
+def _leaves(entries: Sequence[PlanEntry]) -> list[PlanStep]:
+    return [entry for entry in entries if isinstance(entry, PlanStep)]
 
 
 def _check_key(step: PlanStep, key: str, position: int, known: KnownSteps, faults: Faults) -> None:

@@ -45,7 +45,7 @@ def _serve(due: DueStep, parts: Parts, outbox: Outbox) -> None:
     elif isinstance(outcome, DueFailure):
         sending = outbox.settle_due(due.step_id, "failed", outcome.reason.value, outcome.message)
     else:
-        rows = [row_json(outcome, row) for row in outcome.rows]
+        rows = [row_json(step, row) for step in outcome for row in step.rows]
         sending = outbox.expand_step(due.step_id, rows, parts.settings.window)
     parts.publisher.publish(sending)
 

@@ -214,7 +214,7 @@ def test_a_dynamic_step_gets_its_rows_when_it_is_due(due):
     step = due(DUE, {"disk": {"failed": True, "failed_targets": ["web-02", "db-01"]}})
     assert [row.target.name for row in step.rows] == ["web-02", "db-01"]
     assert [row.mutex for row in step.rows] == ["asset:2", "asset:3"]
-    assert (step.position, step.stage, step.dynamic, step.template) == (2, 1, False, None)
+    assert (step.position, step.stage, step.dynamic, step.template) == (2, 0, False, None)
 
 
 def test_a_condition_that_does_not_hold_skips(due):
