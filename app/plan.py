@@ -158,16 +158,25 @@ class CheckedStep:
     secrets: tuple[str, ...] = ()
     #: {"programs": [...], "capabilities": [...], "interface": name | None, "vantage": host | None}.
     needs: Mapping[str, Any] = field(default_factory=dict)
-    #: What rendering needs later, of a dynamic step: the PlanStep's members as JSON. Of the first
-    #: step of a block whose targets an expression gives: the whole block, as `block`.
+    #: What rendering needs later, of a dynamic step: the PlanStep's members as JSON, with the
+    #: plan's inputs that it names. Of the first step of a block whose targets or `when` an
+    #: expression gives: the whole block, as `block`, and as `placeholders` how many stages, from
+    #: this one on, hold the block's placeholder rows.
     template: Mapping[str, Any] | None = None
+    #: Why there is nothing to do, known at submit (`when` is false, no targets): the row ends
+    #: skipped with this as its summary. Such a step counts as dynamic, and its template says so,
+    #: too: `check_due` answers `Skip`.
+    skipped: str | None = None
     #: Place of the first row among all rows of the step: batches go on counting.
     first_index: int = 0
     run_as: str | None = None
     max_parallel: int | None = None
+    #: Of a step in a block: the outermost block's.
     max_failures: int | None = None
     #: Number of the outermost block that the step stands in, from 1: it counts the failures.
     block: int | None = None
+    #: What too many failures of that block mean; `on_failure` is the step's own.
+    block_on_failure: Literal["stop", "continue"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,8 +103,9 @@ def check_due(  # noqa: PLR0913  # each part of the decision has another owner
     """What takes the place of a due row: checked steps with their rows, or why there are none.
 
     `template` is what `CheckedStep.template` holds, `context` is `{"steps": {id: outcome},
-    "execution": {id, state, name}, "inputs": {name: value}}`, `principal` whoever submitted the
-    plan. A step's `stage` counts from 0, the stage of the due row: a plain dynamic step gives one
+    "execution": {id, state, name}}` with the outcomes of the steps in `name_references(template)`,
+    made of their `own_rows(template, rows)`; the values of the plan's inputs are in the template.
+    `principal` is whoever submitted the plan. A step's `stage` counts from 0, the stage of the due row: a plain dynamic step gives one
     step in stage 0; a template that holds `block` gives one for each inner step and batch, those
     of one stage side by side, the others one stage after the other. They replace the block's
     placeholders, and what came after the block moves back. A step among them may be dynamic
