@@ -56,15 +56,19 @@ class Reference:
         return self.root + shown
 
 
-def check_tree(tree: nodes.Node) -> tuple[Reference, ...]:
-    """Every reference of the tree, outermost first. Raises ExpressionError."""
-    return tuple(dict.fromkeys(_Walk().visit(tree, frozenset(), 0)))
+def check_tree(tree: nodes.Node, roots: tuple[str, ...] = ROOTS) -> tuple[Reference, ...]:
+    """Every reference of the tree, outermost first; `roots` are the names that it may use.
+
+    Raises ExpressionError.
+    """
+    return tuple(dict.fromkeys(_Walk(roots).visit(tree, frozenset(), 0)))
 
 
 class _Walk:
     """One walk over a tree; `scope` holds the names of the loops around a node."""
 
-    def __init__(self) -> None:
+    def __init__(self, roots: tuple[str, ...]) -> None:
+        self._roots = roots
         self._loops = 0
 
     def visit(self, node: nodes.Node, scope: frozenset[str], depth: int) -> Iterator[Reference]:
@@ -115,12 +119,12 @@ class _Walk:
             raise ExpressionError(f"nested more than {MAX_NESTING} deep")
         if not isinstance(node, nodes.Name):
             yield from self.visit(node, scope, depth + 1)
-        elif node.name in ROOTS and node.name not in scope:
+        elif node.name in self._roots and node.name not in scope:
             yield Reference(node.name, tuple(reversed(parts)))
         elif node.name not in scope:
             raise ExpressionError(
-                f"no name {node.name!r} here{did_you_mean(suggest(node.name, ROOTS))};"
-                " an expression knows steps and execution"
+                f"no name {node.name!r} here{did_you_mean(suggest(node.name, self._roots))};"
+                f" an expression knows {' and '.join(self._roots)}"
             )
 
     def _visit_call(

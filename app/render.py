@@ -16,7 +16,7 @@ from jinja2.parser import Parser
 from jinja2.runtime import Undefined
 
 from app.errors import ExpressionError
-from app.expression_tree import Reference, check_tree
+from app.expression_tree import ROOTS, Reference, check_tree
 from app.faults import join_path
 from app.plan import MAX_TEMPLATE
 from app.sandbox import BUDGET, MAX_RESULT, Budget, ExpressionEnvironment
@@ -78,9 +78,9 @@ def inspect_template(text: str) -> tuple[Reference, ...]:
 
 
 @lru_cache(maxsize=4096)
-def inspect_condition(text: str) -> tuple[Reference, ...]:
+def inspect_condition(text: str, roots: tuple[str, ...] = ROOTS) -> tuple[Reference, ...]:
     """What a bare expression (`when`) refers to. Raises ExpressionError."""
-    return check_tree(_parse_condition(text))
+    return check_tree(_parse_condition(text), roots)
 
 
 def is_single_expression(text: str) -> bool:
@@ -96,9 +96,11 @@ def render_value(value: Any, context: Mapping[str, Any]) -> Any:  # noqa: ANN401
     return rendered
 
 
-def evaluate_condition(text: str, context: Mapping[str, Any]) -> bool:
+def evaluate_condition(
+    text: str, context: Mapping[str, Any], roots: tuple[str, ...] = ROOTS
+) -> bool:
     """Whether a bare expression holds. Raises ExpressionError."""
-    return bool(_run(_compile_condition(text), {**context, BUDGET: Budget()}, text))
+    return bool(_run(_compile_condition(text, roots), {**context, BUDGET: Budget()}, text))
 
 
 def _render(value: Any, variables: Mapping[str, Any]) -> Any:  # noqa: ANN401  # any JSON value
@@ -184,9 +186,9 @@ def _compile_template(text: str) -> Template | TemplateExpression:
 
 
 @lru_cache(maxsize=1024)
-def _compile_condition(text: str) -> TemplateExpression:
+def _compile_condition(text: str, roots: tuple[str, ...]) -> TemplateExpression:
     tree = _parse_condition(text)
-    check_tree(tree)
+    check_tree(tree, roots)
     return _compile_expression(tree)
 
 
