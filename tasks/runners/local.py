@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
-from app.command import Command, Text, reveal
+from app.command import Command
 from app.errors import StepError
+from app.filling import Text, reveal
 from app.step import Credential, Target
 from tasks.runners.base import RawOutput, StepControl
 from tasks.runners.checks import raise_unless_passed, refuse_stopped

@@ -3,9 +3,10 @@
 import shlex
 from collections.abc import Mapping
 
-from app.command import Command, SecretText, reveal
+from app.command import Command
 from app.errors import StepError
-from app.step import Credential
+from app.filling import SecretText, reveal
+from app.step import Credential, Secret
 from tasks.runners.environment import FIXED, MARKER, SEARCH_PATH
 from tool_catalog.model import Reason
 
@@ -122,15 +123,21 @@ def _as_user(argv: list[str], credential: Credential) -> str:
         keep = 'HOME="$HOME" USER="$USER" LOGNAME="$LOGNAME"'
         return f"exec env -i {keep} {shlex.join(argv)}"
     user = str(credential.become.get("user", "root"))
-    ask = ["-k", "-S", "-p", ""] if credential.password is not None else ["-n"]
+    ask = ["-k", "-S", "-p", ""] if _sudo_password(credential) is not None else ["-n"]
     return "exec " + shlex.join(["sudo", *ask, "-H", "-u", user, "--", *argv])
 
 
 def sudo_line(credential: Credential) -> str:
     """The password for sudo, where it is asked for: standard input begins with it."""
-    if credential.become is None or credential.password is None:
-        return ""
-    return credential.password.reveal() + "\n"
+    password = _sudo_password(credential)
+    return "" if credential.become is None or password is None else password.reveal() + "\n"
+
+
+def _sudo_password(credential: Credential) -> Secret | None:
+    """Beside a private key `password` is that key's passphrase: no host is ever told it."""
+    if credential.become_password is not None or credential.private_key is not None:
+        return credential.become_password
+    return credential.password
 
 
 def _refuse_newlines(env: Mapping[str, str]) -> None:

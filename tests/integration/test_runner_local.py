@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.command import Command, SecretText
+from app.command import Command
 from app.errors import StepError, Stopped
+from app.filling import SecretText
 from app.step import LOCAL, Secret
 from tasks.runners.base import StepControl
 from tasks.runners.local import LocalRunner

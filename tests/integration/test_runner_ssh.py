@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from app.admin.servers import find_free_port
-from app.command import Command, SecretText
+from app.command import Command
 from app.errors import StepError, Stopped
+from app.filling import SecretText
 from app.step import Credential, Secret
 from tasks.runners import ssh_connections
 from tasks.runners.base import StepControl
@@ -367,7 +368,9 @@ def test_a_sudo_password_that_nobody_asks_for_reaches_no_program(runner, sshd, r
     if os.geteuid() != 0:
         pytest.skip("only root may use sudo here without a password")
     credential = replace(
-        sshd.credential, password=Secret("sud0-pw"), become={"method": "sudo", "user": "root"}
+        sshd.credential,
+        become={"method": "sudo", "user": "root"},
+        become_password=Secret("sud0-pw"),
     )
     raw = runner.run(shell("cat", stdin="only this"), sshd.target, credential, control())
     assert raw.stdout == b"only this"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.command import build_command, reveal, show_command
+from app.command import build_command, show_command
+from app.filling import reveal
 from tasks.result import interpret
 from tasks.runners.base import RawOutput
 from tool_catalog.cases import Proof, find_cases

@@ -7,16 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.command import (
-    HIDDEN_SECRETS,
-    PLACEHOLDER,
-    Command,
-    SecretText,
-    build_command,
-    reveal,
-    show_command,
-)
+from app.command import Command, build_command, show_command
 from app.errors import StepError
+from app.filling import HIDDEN_SECRETS, PLACEHOLDER, SecretText, reveal
 from app.step import Secret
 from tool_catalog import operation_checks
 from tool_catalog.model import CatalogError, Operation, Reason

@@ -4,8 +4,9 @@ import shlex
 
 import pytest
 
-from app.command import Command, SecretText
+from app.command import Command
 from app.errors import StepError
+from app.filling import SecretText
 from app.step import Credential, Secret
 from tasks.runners.remote import command_line, signal_line, stdin_text, stop_line
 
