@@ -1,6 +1,6 @@
 """The ledger's commands: each is one SQL function, one round trip, one commit.
 
-The functions and what each guards are in `migrations/sql/0002_ledger.sql`.
+The functions and what each guards are in `migrations/sql/`.
 """
 
 from collections.abc import Mapping, Sequence

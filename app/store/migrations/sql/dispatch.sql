@@ -1,0 +1,130 @@
+-- Rows of the open stage that were never published, oldest first; marks them.
+create function mark_sent(e executions, p_send int) returns bigint[] language sql as $$
+    with chosen as (
+        select id from steps
+        where execution_id = e.id and stage = e.stage and state = 'queued' and sent_at is null
+          and blocked_by is null  -- the dispatcher looks whether its mutex is free
+          and (not_before is null or not_before <= clock_timestamp())
+        order by id limit p_send
+    ), sent as (
+        update steps s set sent_at = clock_timestamp(), sends = sends + 1
+        from chosen where s.id = chosen.id returning s.id
+    )
+    select array_agg(id order by id) from sent
+$$;
+
+-- What the caller should publish now, marked as sent. `link`: the row that Celery itself will
+-- publish next. `run`: rows to publish; as one chain when `chain` (the rows behind the first are
+-- still pending and are claimed only once they were promoted).
+create function send_next(e executions, p_link bigint, p_send int) returns jsonb
+language plpgsql as $$
+declare
+    v_ids bigint[]; v_run jsonb;
+begin
+    if e.stage < e.stages and e.stage_open = 1 then
+        select array[id] into v_ids from steps
+        where execution_id = e.id and stage = e.stage and state = 'queued' and sent_at = now();
+        if v_ids[1] = p_link then
+            return jsonb_build_object('link', true, 'chain', false, 'run', '[]'::jsonb);
+        end if;
+    end if;
+    if e.stage < e.stages and e.stage_open > 0 and v_ids is null then
+        v_ids := mark_sent(e, p_send);
+    end if;
+    if v_ids is null then
+        return jsonb_build_object('link', false, 'chain', false, 'run', '[]'::jsonb);
+    end if;
+    if e.stage_open = 1 then v_ids := v_ids || followers(e.id, e.stage); end if;
+    select jsonb_agg(jsonb_build_array(s.id, s.attempt, s.queue, s.tool, s.operation, s.position)
+                     order by s.id)
+    into v_run from steps s where s.id = any (v_ids);
+    return jsonb_build_object('link', false, 'chain', e.stage_open = 1, 'run', v_run,
+                              'targets', e.stage_open, 'name', e.name);
+end $$;
+
+-- Ids of up to nine rows that may ride in one chain behind `p_stage`.
+create function followers(p_execution uuid, p_stage int) returns bigint[]
+language plpgsql stable as $$
+declare
+    v_ids bigint[] := '{}'; r record;
+begin
+    for r in select id, linkable from steps
+             where execution_id = p_execution and stage > p_stage and stage <= p_stage + 9
+             order by stage, id loop
+        exit when not r.linkable;
+        v_ids := v_ids || r.id;
+    end loop;
+    return v_ids;
+end $$;
+
+-- Messages that were not delivered, or that a stopping worker will not serve.
+create function unsend_steps(p_steps bigint[]) returns int
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    v_rows int;
+begin
+    update steps set sent_at = null, sends = sends - 1
+    where id = any (p_steps) and state = 'queued' and sent_at is not null;
+    get diagnostics v_rows = row_count;
+    perform pg_notify('opsfarm_dispatch', 'unsent');
+    return v_rows;
+end $$;
+
+-- The dispatcher's outbox: rows of one queue to publish now, oldest first, fair between
+-- principals, marked as sent. `p_resend_s` null: nothing was lost, only unsent rows.
+create function take_unsent(p_queue text, p_limit int, p_resend_s float) returns jsonb
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    v_run jsonb;
+begin
+    with chosen as (
+        select c.id, c.rank from principals p cross join lateral (
+            select s.id, row_number() over (order by s.queued_at) as rank from (
+                select i.id, i.queued_at from steps i
+                where i.queue = p_queue and i.principal_id = p.id and i.state = 'queued'
+                  and (i.sent_at is null
+                       or i.sent_at < clock_timestamp() - make_interval(secs => p_resend_s))
+                  and (i.not_before is null or i.not_before <= clock_timestamp())
+                  and (i.mutex is null or not exists (
+                       select 1 from steps o where o.tenant = i.tenant and o.mutex = i.mutex
+                         and o.state in ('running', 'interrupted')))
+                order by i.queued_at limit p_limit
+            ) s
+        ) c order by c.rank, c.id limit p_limit
+    ), locked as (
+        select s.id from steps s join chosen using (id)
+        where s.state = 'queued'
+          and (s.sent_at is null
+               or s.sent_at < clock_timestamp() - make_interval(secs => p_resend_s))
+        for update of s skip locked
+    ), sent as (
+        update steps s set sent_at = clock_timestamp(), sends = sends + 1
+        from locked where s.id = locked.id returning s.*
+    )
+    select jsonb_agg(jsonb_build_array(s.id, s.attempt, s.queue, s.tool, s.operation, s.position,
+                                       e.name) order by s.queued_at)
+    into v_run from sent s join executions e on e.id = s.execution_id;
+    return coalesce(v_run, '[]');
+end $$;
+
+-- Rows that waited longer in the queue than their plan allows.
+create function expire_queued(p_limit int) returns int
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    r record; v_count int := 0;
+begin
+    for r in select s.id, s.queue_timeout_s, s.queue, s.blocked_by from steps s
+             where s.state = 'queued'
+               and s.queued_at < clock_timestamp() - make_interval(secs => s.queue_timeout_s)
+             order by s.execution_id, s.id limit p_limit loop
+        perform settle(r.id, null, '{queued}', 'failed', 'queue_timeout', jsonb_build_object(
+            'summary', case when r.blocked_by is null
+                then format('no worker of queue %s took it within %s s', r.queue,
+                            r.queue_timeout_s)
+                else format('step %s held its asset for more than %s s', r.blocked_by,
+                            r.queue_timeout_s) end), null, 0);
+        v_count := v_count + 1;
+    end loop;
+    return v_count;
+end $$;
+
