@@ -8,6 +8,7 @@ from typing import Any
 
 from app.errors import StepError
 from app.filling import HIDDEN_SECRETS, PLACEHOLDER, Text, Texts, as_text
+from app.http_request import Request, build_request, show_line, show_request
 from app.step import Secret
 from tool_catalog.model import ArgvItem, CatalogError, Operation, ParameterType, Reason
 
@@ -31,7 +32,7 @@ class Command:
     #: Standard output goes to a file of this kind, at most `artifact_max_bytes`.
     artifact: str | None = None
     artifact_max_bytes: int | None = None
-    request: Mapping[str, Any] | None = None
+    request: Request | None = None
     function: str | None = None
 
 
@@ -48,10 +49,12 @@ def build_command(
     """
     if operation.python is not None:
         return Command(kind="python", function=operation.python)
+    texts = Texts(operation, parameters, secrets)
+    if operation.http is not None:
+        return _http_command(operation, build_request(operation, operation.http, texts), parameters)
     if operation.argv is None:
         raise CatalogError(f"operation {operation.name}: only argv and python can be run here")
     words = _Words(operation, parameters)
-    texts = Texts(operation, parameters, secrets)
     env = {name: texts.fill(value) for name, value in operation.env.items()}
     run_for = _number(operation.run_for, parameters)
     max_bytes = _number(operation.output.max_bytes, parameters)
@@ -71,12 +74,13 @@ def build_command(
 def show_command(command: Command) -> dict[str, Any]:
     """The masked view, JSON-safe: {"kind", "argv", "line", "stdin", "env", ...}; no empty members.
 
-    `line` is the argv quoted for a POSIX shell, for people to read.
+    `line` is for people to read: the argv quoted for a POSIX shell, or method, path and query.
     """
+    request = command.request
     shown = {
         "kind": command.kind,
         "argv": list(command.argv),
-        "line": shlex.join(command.argv),
+        "line": shlex.join(command.argv) if request is None else show_line(request),
         "stdin": None if command.stdin is None else str(command.stdin),
         "env": {name: str(value) for name, value in command.env.items()},
         "precheck": list(command.precheck),
@@ -84,10 +88,20 @@ def show_command(command: Command) -> dict[str, Any]:
         "stop_signal": command.stop_signal if command.run_for_s is not None else None,
         "artifact": command.artifact,
         "artifact_max_bytes": command.artifact_max_bytes,
-        "request": command.request,
+        "request": None if request is None else show_request(request),
         "function": command.function,
     }
     return {name: value for name, value in shown.items() if value not in (None, "", [], {})}
+
+
+def _http_command(operation: Operation, request: Request, parameters: Mapping[str, Any]) -> Command:
+    max_bytes = _number(operation.output.max_bytes, parameters)
+    return Command(
+        kind="http",
+        request=request,
+        artifact=operation.output.artifact,
+        artifact_max_bytes=None if max_bytes is None else int(max_bytes),
+    )
 
 
 def _number(name: str | None, parameters: Mapping[str, Any]) -> float | None:

@@ -72,8 +72,12 @@ def as_text(value: object) -> str:
     return str(value)
 
 
+#: Stands for a value whose parameter is absent.
+_ABSENT = object()
+
+
 class Texts:
-    """Fills `stdin` and `env`, which may name parameters, secrets and the login."""
+    """Fills texts that may name parameters, secrets and the login."""
 
     def __init__(
         self,
@@ -90,26 +94,59 @@ class Texts:
         parts: list[str | Secret] = []
         end = 0
         for found in PLACEHOLDER.finditer(template):
-            if found[1] not in self._operation.parameters and found[1] not in _CREDENTIAL_NAMES:
+            if not self._is_known(found[1]):
                 continue
-            value = self._value(found[1])
+            value = self.value(found[1])
             if value is None:
                 return None
-            parts += [template[end : found.start()], value]
+            parts += [template[end : found.start()], self._part(value)]
             end = found.end()
         parts.append(template[end:])
         if any(isinstance(part, Secret) for part in parts):
             return SecretText(tuple(part for part in parts if part != ""))
         return "".join(str(part) for part in parts)
 
-    def _value(self, name: str) -> str | Secret | None:
+    def fill_value(self, template: Any) -> Any:  # noqa: ANN401  # any JSON value, same shape back
+        """A JSON value; a text that is one placeholder keeps the parameter's type.
+
+        Members and items whose parameter is absent disappear.
+        """
+        value = self._fill_value(template)
+        return None if value is _ABSENT else value
+
+    def value(self, name: str) -> Any:  # noqa: ANN401  # any JSON value
+        """A parameter as it was given, or the Secret that it or the login names; None if absent."""
         if name in _CREDENTIAL_NAMES:
             return self._secret(name, f"the target has no {name.partition('.')[2]}; add a login")
         value = self._parameters.get(name)
         if isinstance(value, Mapping) and "$secret" in value:
             secret = str(value["$secret"])
             return self._secret(secret, f"there is no secret named {secret}")
-        return None if value is None else as_text(value)
+        return value
+
+    def _fill_value(self, template: Any) -> Any:  # noqa: ANN401  # any JSON value
+        if isinstance(template, Mapping):
+            filled = {name: self._fill_value(item) for name, item in template.items()}
+            return {name: item for name, item in filled.items() if item is not _ABSENT}
+        if isinstance(template, list | tuple):
+            items = [self._fill_value(item) for item in template]
+            return [item for item in items if item is not _ABSENT]
+        if not isinstance(template, str):
+            return template
+        whole = PLACEHOLDER.fullmatch(template)
+        if whole and self._is_known(whole[1]):
+            value = self.value(whole[1])
+            value = SecretText((value,)) if isinstance(value, Secret) else value
+        else:
+            value = self.fill(template)
+        return _ABSENT if value is None or value == [] else value
+
+    def _is_known(self, name: str) -> bool:
+        return name in self._operation.parameters or name in _CREDENTIAL_NAMES
+
+    @staticmethod
+    def _part(value: object) -> str | Secret:
+        return value if isinstance(value, Secret) else as_text(value)
 
     def _secret(self, name: str, missing: str) -> Secret:
         if self._secrets is not HIDDEN_SECRETS and name not in self._secrets:
