@@ -132,12 +132,14 @@ operations:
 class Process:
     """One process of the farm; it is ended when the farm is."""
 
-    def __init__(self, name: str, environment: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self, name: str, environment: dict[str, str], folder: Path, module: str = "workers"
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}-{secrets.token_hex(3)}.log"
         with self.log.open("wb") as sink:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "workers", name],
+                [sys.executable, "-m", module, name],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -207,10 +209,12 @@ class Farm:
         """The broker's raw commands, where it is Redis."""
         return redis.Redis.from_url(self.broker_url)
 
-    def start(self, name: str, *, wait: bool = True, **more: str) -> Process:
+    def start(
+        self, name: str, *, wait: bool = True, module: str = "workers", **more: str
+    ) -> Process:
         """Start `python -m workers <name>`; a pool is awaited in the roster."""
         environment = {**os.environ, "PYTHONPATH": str(PROJECT), **self.environment, **more}
-        process = Process(name, environment, self.folder)
+        process = Process(name, environment, self.folder, module)
         self.processes.append(process)
         if wait and name not in {"dispatcher", "beat", "flower"}:
             self.wait_until(lambda: name in self.pools_up() or not process.is_alive)
