@@ -331,8 +331,28 @@ class WorkerRow(Base):
     stopped_at: Mapped[datetime | None]
 
 
+class PlanRow(Base):
+    """One version of a stored plan; never changed."""
+
+    __tablename__ = "plans"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    #: Counted from 1 for each name.
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    #: SHA-256 of the text, hex.
+    digest: Mapped[str]
+    #: The text as it was handed in, YAML or JSON: comments and places survive.
+    document: Mapped[str]
+    note: Mapped[str] = mapped_column(server_default="")
+    saved_by: Mapped[str]
+    saved_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    #: Tool to the digest of its file at that time.
+    tools: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+
 class ScheduleRow(Base):
-    """A plan that beat submits when it is due."""
+    """A stored plan that beat submits when it is due."""
 
     __tablename__ = "schedules"
     __table_args__ = (
@@ -344,7 +364,12 @@ class ScheduleRow(Base):
     tenant: Mapped[str]
     name: Mapped[str]
     principal_id: Mapped[int] = mapped_column(ForeignKey("principals.id"))
-    plan: Mapped[dict[str, Any]]
+    plan_name: Mapped[str]
+    #: None: the newest at each due time.
+    plan_version: Mapped[int | None]
+    #: What the plan's inputs are given, and the selector that narrows its targets.
+    inputs: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    limit: Mapped[str | None] = mapped_column("limit_to")
     #: Exactly one of cron (five fields) and interval_s.
     cron: Mapped[str | None]
     interval_s: Mapped[float | None]

@@ -132,6 +132,29 @@ def upgrade() -> None:
         "ix_output_chunks_execution", "output_chunks", ["execution_id", "id"], unique=False
     )
     op.create_table(
+        "plans",
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), server_default="", nullable=False),
+        sa.Column("saved_by", sa.Text(), nullable=False),
+        sa.Column(
+            "saved_at",
+            postgresql.TIMESTAMP(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "tools",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+        ),
+        sa.PrimaryKeyConstraint("tenant", "name", "version", name=op.f("pk_plans")),
+    )
+    op.create_table(
         "principals",
         sa.Column("id", sa.Integer(), sa.Identity(always=True), nullable=False),
         sa.Column("tenant", sa.Text(), server_default="default", nullable=False),
@@ -225,7 +248,15 @@ def upgrade() -> None:
         sa.Column("tenant", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("principal_id", sa.Integer(), nullable=False),
-        sa.Column("plan", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("plan_name", sa.Text(), nullable=False),
+        sa.Column("plan_version", sa.Integer(), nullable=True),
+        sa.Column(
+            "inputs",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+        ),
+        sa.Column("limit_to", sa.Text(), nullable=True),
         sa.Column("cron", sa.Text(), nullable=True),
         sa.Column("interval_s", sa.Double(), nullable=True),
         sa.Column("timezone", sa.Text(), nullable=False),
@@ -419,6 +450,7 @@ def downgrade() -> None:
     op.drop_table("executions")
     op.drop_table("workers")
     op.drop_table("principals")
+    op.drop_table("plans")
     op.drop_index("ix_output_chunks_execution", table_name="output_chunks")
     op.drop_table("output_chunks")
     op.drop_index("ix_events_order", table_name="events")
