@@ -12,6 +12,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     Text,
@@ -107,7 +108,7 @@ class StoredSecret(Base):
     name: Mapped[str]
     kind: Mapped[str]
     #: Of a credential: whose login it is; what is not secret of it (username, become).
-    asset_id: Mapped[int | None] = mapped_column(ForeignKey("assets.id", ondelete="CASCADE"))
+    asset_ids: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default=text("'{}'"))
     public: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     version: Mapped[int]
     #: Which key-encryption key wrapped the data key.
@@ -135,6 +136,10 @@ class ExecutionRow(Base):
     idempotency_key: Mapped[str | None]
     plan_digest: Mapped[str]
     source: Mapped[str]
+    #: The stored plan it came from, and the execution that it repeats.
+    plan_name: Mapped[str | None]
+    plan_version: Mapped[int | None]
+    rerun_of: Mapped[UUID | None]
     warnings: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     state: Mapped[str]
     #: The stage whose rows are open, counted from 0; `stages` is how many there are.
@@ -150,6 +155,8 @@ class ExecutionRow(Base):
     waiting: Mapped[int] = mapped_column(server_default=text("0"))
     #: A step with `on_failure: stop` failed: what is left of the main part is skipped.
     stopping: Mapped[bool] = mapped_column(server_default=text("false"))
+    #: Some steps stand in blocks or hold rows back (`max_parallel`): stages are opened with care.
+    shaped: Mapped[bool] = mapped_column(server_default=text("false"))
     #: Rows of stages below this number may not start any more (0: no cancel asked for).
     cancel_below: Mapped[int] = mapped_column(server_default=text("0"))
     cancel_requested_at: Mapped[datetime | None]
@@ -170,6 +177,36 @@ class ExecutionPlan(Base):
     plan: Mapped[dict[str, Any]]
 
 
+class FailureCount(Base):
+    """How many failures a block, or a step with `max_failures` outside of blocks, has had."""
+
+    __tablename__ = "failure_counts"
+
+    execution_id: Mapped[UUID] = mapped_column(
+        ForeignKey("executions.id", ondelete="CASCADE"), primary_key=True
+    )
+    #: Number of the block; 0 for a step.
+    block: Mapped[int] = mapped_column(primary_key=True)
+    #: Place of the step; 0 for a block.
+    position: Mapped[int] = mapped_column(primary_key=True)
+    failed: Mapped[int]
+
+
+class Dropout(Base):
+    """A target that failed in a block: the block's later steps leave it out."""
+
+    __tablename__ = "dropouts"
+
+    execution_id: Mapped[UUID] = mapped_column(
+        ForeignKey("executions.id", ondelete="CASCADE"), primary_key=True
+    )
+    block: Mapped[int] = mapped_column(primary_key=True)
+    #: Name of the target; `#` and the row's id where it has none.
+    target: Mapped[str] = mapped_column(primary_key=True)
+    #: The step that failed on it.
+    key: Mapped[str]
+
+
 class StepRow(Base):
     """One step on one target. In state `queued` this row is the outbox."""
 
@@ -183,6 +220,15 @@ class StepRow(Base):
             "principal_id",
             "queued_at",
             postgresql_where=text("state = 'queued'"),
+        ),
+        # What waits until another row of its step ends.
+        Index(
+            "ix_steps_held",
+            "execution_id",
+            "stage",
+            "position",
+            "id",
+            postgresql_where=text("state = 'pending' and max_parallel is not null"),
         ),
         Index("ix_steps_due", "id", postgresql_where=text("state = 'due'")),
         Index("ix_steps_running", "id", postgresql_where=text("state = 'running'")),
@@ -223,8 +269,18 @@ class StepRow(Base):
     parameters: Mapped[dict[str, Any]]
     target: Mapped[dict[str, Any] | None]
     asset_id: Mapped[int | None]
+    #: The row's item of `for_each`.
+    item: Mapped[Any] = mapped_column(JSONB, nullable=True)
+    run_as: Mapped[str | None]
     secrets: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     on_failure: Mapped[str]
+    #: How many rows of the step may be under way at once; the others stay `pending`.
+    max_parallel: Mapped[int | None]
+    #: How many failures are borne: of the block's targets, or of the step's rows outside of one.
+    max_failures: Mapped[int | None]
+    #: Number of the outermost block, and what too many failures in it mean.
+    block: Mapped[int | None]
+    block_on_failure: Mapped[str | None]
     timeout_s: Mapped[float]
     queue_timeout_s: Mapped[float]
     max_retries: Mapped[int]

@@ -205,6 +205,9 @@ def upgrade() -> None:
         sa.Column("idempotency_key", sa.Text(), nullable=True),
         sa.Column("plan_digest", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("plan_name", sa.Text(), nullable=True),
+        sa.Column("plan_version", sa.Integer(), nullable=True),
+        sa.Column("rerun_of", sa.Uuid(), nullable=True),
         sa.Column("warnings", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("stage", sa.Integer(), nullable=False),
@@ -216,6 +219,7 @@ def upgrade() -> None:
         sa.Column("interrupted", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("waiting", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("stopping", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("shaped", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("cancel_below", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("cancel_requested_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("cancelled_by", sa.Text(), nullable=True),
@@ -293,7 +297,12 @@ def upgrade() -> None:
         sa.Column("tenant", sa.Text(), server_default="default", nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("asset_id", sa.Integer(), nullable=True),
+        sa.Column(
+            "asset_ids",
+            postgresql.ARRAY(sa.Integer()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+        ),
         sa.Column(
             "public",
             postgresql.JSONB(astext_type=sa.Text()),
@@ -317,11 +326,22 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.CheckConstraint("kind in ('secret', 'credential')", name=op.f("ck_secrets_kind")),
-        sa.ForeignKeyConstraint(
-            ["asset_id"], ["assets.id"], name=op.f("fk_secrets_asset_id"), ondelete="CASCADE"
-        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_secrets")),
         sa.UniqueConstraint("tenant", "name", name=op.f("uq_secrets_tenant_name")),
+    )
+    op.create_table(
+        "dropouts",
+        sa.Column("execution_id", sa.Uuid(), nullable=False),
+        sa.Column("block", sa.Integer(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["execution_id"],
+            ["executions.id"],
+            name=op.f("fk_dropouts_execution_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("execution_id", "block", "target", name=op.f("pk_dropouts")),
     )
     op.create_table(
         "execution_plans",
@@ -334,6 +354,22 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("execution_id", name=op.f("pk_execution_plans")),
+    )
+    op.create_table(
+        "failure_counts",
+        sa.Column("execution_id", sa.Uuid(), nullable=False),
+        sa.Column("block", sa.Integer(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("failed", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["execution_id"],
+            ["executions.id"],
+            name=op.f("fk_failure_counts_execution_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint(
+            "execution_id", "block", "position", name=op.f("pk_failure_counts")
+        ),
     )
     op.create_table(
         "steps",
@@ -357,8 +393,14 @@ def upgrade() -> None:
         sa.Column("parameters", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("target", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("asset_id", sa.Integer(), nullable=True),
+        sa.Column("item", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("run_as", sa.Text(), nullable=True),
         sa.Column("secrets", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("on_failure", sa.Text(), nullable=False),
+        sa.Column("max_parallel", sa.Integer(), nullable=True),
+        sa.Column("max_failures", sa.Integer(), nullable=True),
+        sa.Column("block", sa.Integer(), nullable=True),
+        sa.Column("block_on_failure", sa.Text(), nullable=True),
         sa.Column("timeout_s", sa.Double(), nullable=False),
         sa.Column("queue_timeout_s", sa.Double(), nullable=False),
         sa.Column("max_retries", sa.Integer(), nullable=False),
@@ -400,6 +442,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_steps_execution", "steps", ["execution_id", "stage", "id"], unique=False)
     op.create_index(
+        "ix_steps_held",
+        "steps",
+        ["execution_id", "stage", "position", "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'pending' and max_parallel is not null"),
+    )
+    op.create_index(
         "ix_steps_outbox",
         "steps",
         ["queue", "principal_id", "queued_at"],
@@ -436,10 +485,17 @@ def downgrade() -> None:
     op.drop_index(
         "ix_steps_outbox", table_name="steps", postgresql_where=sa.text("state = 'queued'")
     )
+    op.drop_index(
+        "ix_steps_held",
+        table_name="steps",
+        postgresql_where=sa.text("state = 'pending' and max_parallel is not null"),
+    )
     op.drop_index("ix_steps_execution", table_name="steps")
     op.drop_index("ix_steps_due", table_name="steps", postgresql_where=sa.text("state = 'due'"))
     op.drop_table("steps")
+    op.drop_table("failure_counts")
     op.drop_table("execution_plans")
+    op.drop_table("dropouts")
     op.drop_table("secrets")
     op.drop_index(
         "ix_schedules_due", table_name="schedules", postgresql_where=sa.text("paused_at is null")
