@@ -94,11 +94,14 @@ class Credential:
 
     name: str
     username: str
+    #: Of the login; the private key's passphrase where there is one.
     password: Secret | None = None
     #: A private key in PEM or OpenSSH form.
     private_key: Secret | None = None
     #: e.g. {"method": "sudo", "user": "root"}.
     become: Mapping[str, Any] | None = None
+    #: What sudo asks for where it is not the password of the login.
+    become_password: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ def _login(credential: Credential | None) -> dict[str, Secret]:
         USERNAME: Secret(credential.username),
         "credential.password": credential.password,
         "credential.private_key": credential.private_key,
+        "credential.become_password": credential.become_password,
     }
     return {name: value for name, value in values.items() if value is not None}
 

@@ -5,13 +5,13 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, cast, false, func, literal, or_, select
+from sqlalchemy import ColumnElement, any_, cast, false, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import INET, JSONB, JSONPATH
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.asset import is_address
 from app.selector import Selector
-from app.store.models import Asset
+from app.store.models import Asset, StoredSecret
 
 #: SQL/JSON paths to every scalar, and to the name of every member, at any depth.
 _VALUES = '$.** ? (@.type() != "object" && @.type() != "array")'
@@ -59,6 +59,12 @@ def split_names(names: Iterable[str]) -> tuple[list[str], list[str], list[str]]:
     for name in names:
         (ids if name.isdigit() else addresses if is_address(name) else hosts).append(name)
     return ids, addresses, hosts
+
+
+def serves_asset(asset_id: int) -> ColumnElement[bool]:
+    """True for the rows of the vault that are logins of an asset."""
+    is_login = StoredSecret.kind == "credential"
+    return is_login & (literal(asset_id) == any_(StoredSecret.asset_ids))
 
 
 def holds_text(words: str) -> ColumnElement[bool]:

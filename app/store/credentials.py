@@ -8,6 +8,7 @@ copy does: the vault keeps no record of versions outside the row.
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -16,13 +17,19 @@ from sqlalchemy import ColumnElement, Engine, delete, func, select, text
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound, SealBroken, UserError
+from app.private_key import check_private_key
+from app.selector import parse_selector
+from app.selector_text import SelectorError
 from app.step import Credential, Secret
+from app.store.asset_filters import serves_asset
 from app.store.db import guard_unavailable, make_sessions
-from app.store.inventory import find_asset
+from app.store.inventory import find_meant
 from app.store.keyring import Keyring, seal, unseal
 from app.store.models import Asset, StoredSecret
 
 MAX_SECRET_CHARS = 64 * 1024
+#: What of a login nobody sees.
+_HIDDEN = ("password", "private_key", "become_password")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _HINT = "'opsfarm credentials list' and 'opsfarm secrets list' show the names"
 
@@ -34,7 +41,7 @@ class SealedRow(Protocol):
     tenant: str
     name: str
     kind: str
-    asset_id: int | None
+    asset_ids: list[int]
     version: int
     key_id: str
     wrapped_key: bytes
@@ -56,23 +63,37 @@ class Vault:
             self._put(session, _find_or_new(session, tenant, name, "secret"), value.reveal())
 
     def put_credential(
-        self, tenant: str, name: str, credential: Credential, hostname: str | None = None
-    ) -> None:
-        """Keep a login, of an asset when one is named. Raises Conflict, NotFound, UserError."""
+        self, tenant: str, name: str, credential: Credential, *assets: str
+    ) -> list[str]:
+        """Keep a login for the assets that these names and selectors mean; gives host names.
+
+        With none of them, a login of that name keeps its assets. Raises Conflict, NotFound,
+        UserError.
+        """
         _check_login(credential)
         with guard_unavailable(), self._sessions.begin() as session:
             session.info["tenant"] = tenant
             row = _find_or_new(session, tenant, name, "credential")
-            row.asset_id = find_asset(session, hostname).id if hostname else None
+            if assets:
+                row.asset_ids = _find_ids(session, assets)
             row.public = {"username": credential.username, "become": credential.become}
-            content = {
-                "username": credential.username,
-                "password": credential.password.reveal() if credential.password else None,
-                "private_key": credential.private_key.reveal() if credential.private_key else None,
-                "become": credential.become,
-                "asset_id": row.asset_id,
-            }
-            self._put(session, row, json.dumps(content))
+            self._put(session, row, _write_login(credential, row.asset_ids))
+            return _host_names(session, row.asset_ids)
+
+    def assign(self, tenant: str, name: str, *assets: str) -> list[str]:
+        """Let a login serve more assets; the host names of all that it serves now.
+
+        Raises NotFound, UserError, and SealBroken for a login that does not open.
+        """
+        with guard_unavailable(), self._sessions.begin() as session:
+            session.info["tenant"] = tenant
+            row = _find_or_new(session, tenant, name, "credential")
+            if not row.version:
+                raise NotFound(f"no credential {name[:80]!r}", hint=_HINT)
+            credential = self.open_credential(row)
+            row.asset_ids = sorted({*row.asset_ids, *_find_ids(session, assets)})
+            self._put(session, row, _write_login(credential, row.asset_ids))
+            return _host_names(session, row.asset_ids)
 
     def find(self, tenant: str, name: str) -> StoredSecret:
         """The sealed row of a name; raises NotFound."""
@@ -83,10 +104,11 @@ class Vault:
         return row
 
     def credential_for(self, tenant: str, asset_id: int) -> Credential | None:
-        """The newest login of an asset; None when it has none."""
+        """The login of an asset that serves the fewest others, the newest of those, if any."""
         rows = select(StoredSecret).where(StoredSecret.tenant == tenant)
-        rows = rows.where(StoredSecret.asset_id == asset_id, StoredSecret.kind == "credential")
-        rows = rows.order_by(StoredSecret.updated_at.desc(), StoredSecret.name).limit(1)
+        rows = rows.where(serves_asset(asset_id))
+        fewest = func.cardinality(StoredSecret.asset_ids)
+        rows = rows.order_by(fewest, StoredSecret.updated_at.desc(), StoredSecret.name).limit(1)
         with guard_unavailable(), self._sessions() as session:
             row = session.scalar(rows)
         return self.open_credential(row) if row else None
@@ -98,22 +120,22 @@ class Vault:
     def open_credential(self, row: SealedRow) -> Credential:
         """Unseal a login; raises SealBroken, also when it was moved to another asset."""
         content = json.loads(self._open(row, "credential"))
-        if content["asset_id"] != row.asset_id:
+        if not set(row.asset_ids) <= set(content["asset_ids"]):
             raise SealBroken(f"credential {row.name!r}: sealed for another asset; enter it again")
+        hidden = {name: Secret(content[name]) if content[name] else None for name in _HIDDEN}
         return Credential(
-            name=row.name,
-            username=content["username"],
-            password=Secret(content["password"]) if content["password"] else None,
-            private_key=Secret(content["private_key"]) if content["private_key"] else None,
-            become=content["become"],
+            name=row.name, username=content["username"], become=content["become"], **hidden
         )
 
     def list(self, tenant: str) -> list[dict[str, Any]]:
-        """By name: name, kind, hostname, public, version, created_at, updated_at; no value."""
-        rows = select(StoredSecret, Asset.hostname).outerjoin(Asset)
-        rows = rows.where(StoredSecret.tenant == tenant).order_by(StoredSecret.name)
+        """By name: name, kind, hostnames, public, version, created_at, updated_at; no value."""
+        rows = select(StoredSecret).where(StoredSecret.tenant == tenant).order_by(StoredSecret.name)
         with guard_unavailable(), self._sessions() as session:
-            return [_to_json(row, hostname) for row, hostname in session.execute(rows)]
+            found = session.scalars(rows).all()
+            ids = {each for row in found for each in row.asset_ids}
+            hosts = select(Asset).where(Asset.id.in_(ids))
+            names = {asset.id: asset.hostname for asset in session.scalars(hosts)}
+            return [_to_json(row, names) for row in found]
 
     def names(self, tenant: str) -> set[str]:
         """The secrets that plans may name; a login is not one of them."""
@@ -177,10 +199,37 @@ def _find_or_new(session: Session, tenant: str, name: str, kind: str) -> StoredS
     session.execute(lock, {"name": f"{tenant}|{name}"})
     row = session.scalar(select(StoredSecret).where(*_named(tenant, name)))
     if row is None:
-        return StoredSecret(id=uuid4(), tenant=tenant, name=name, kind=kind, version=0)
+        return StoredSecret(
+            id=uuid4(), tenant=tenant, name=name, kind=kind, version=0, asset_ids=[]
+        )
     if row.kind != kind:
         raise Conflict(f"{name!r} is a {row.kind}", hint="choose another name, or remove it first")
     return row
+
+
+def _find_ids(session: Session, assets: Sequence[str]) -> list[int]:
+    """The ids that names and selectors mean, resting assets too; raises NotFound, UserError."""
+    try:
+        found, unknown = find_meant(session, parse_selector(list(assets)))
+    except SelectorError as error:
+        raise UserError(str(error)) from None
+    if unknown or not found:
+        what = f"no asset {unknown[0][:80]!r}" if unknown else "no asset fits " + " ".join(assets)
+        raise NotFound(what, hint="'opsfarm assets list' shows what there is")
+    return sorted(asset.id for asset in found)
+
+
+def _host_names(session: Session, ids: Sequence[int]) -> list[str]:
+    rows = select(Asset.hostname).where(Asset.id.in_(ids)).order_by(Asset.hostname)
+    return list(session.scalars(rows))
+
+
+def _write_login(credential: Credential, asset_ids: Sequence[int]) -> str:
+    """What is sealed: bound to its assets, too."""
+    hidden = {name: getattr(credential, name) for name in _HIDDEN}
+    content = {name: value.reveal() if value else None for name, value in hidden.items()}
+    public = {"username": credential.username, "become": credential.become}
+    return json.dumps({**content, **public, "asset_ids": list(asset_ids)})
 
 
 def _check_login(credential: Credential) -> None:
@@ -189,13 +238,15 @@ def _check_login(credential: Credential) -> None:
     become = dict(credential.become or {"method": "sudo"})
     if become.pop("method", None) != "sudo" or become.keys() - {"user"}:
         raise UserError("become is {method: sudo, user: <name>}")
+    if credential.private_key is not None:
+        check_private_key(credential.private_key, credential.password)
 
 
-def _to_json(row: StoredSecret, hostname: str | None) -> dict[str, Any]:
+def _to_json(row: StoredSecret, hostnames: Mapping[int, str]) -> dict[str, Any]:
     return {
         "name": row.name,
         "kind": row.kind,
-        "hostname": hostname,
+        "hostnames": sorted(hostnames[each] for each in row.asset_ids if each in hostnames),
         "public": row.public,
         "version": row.version,
         "created_at": row.created_at.isoformat(),

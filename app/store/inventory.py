@@ -17,7 +17,7 @@ from app.asset import RESTING_STATUSES, check_values
 from app.errors import Conflict, NotFound, UserError
 from app.selector import Selection, Selector, parse_selector
 from app.step import LOCAL, Target
-from app.store.asset_filters import holds_text, is_named, matches
+from app.store.asset_filters import holds_text, is_named, matches, serves_asset
 from app.store.db import guard_unavailable, make_sessions
 from app.store.models import Asset, Event, StoredSecret
 
@@ -45,17 +45,9 @@ class Inventory:
 
     def select(self, tenant: str, selector: Selector) -> Selection:
         """The targets of a selector, what it leaves out and which names it does not know."""
-        names = dict.fromkeys(_all_names(selector))
-        wanted = matches(selector)
-        rows = (
-            select(Asset, wanted)
-            .order_by(Asset.hostname)
-            .where(Asset.tenant == tenant, or_(wanted, is_named(names)) if names else wanted)
-        )
         with guard_unavailable(), self._sessions() as session:
-            found = [(asset, bool(is_meant)) for asset, is_meant in session.execute(rows)]
-        unknown = tuple(_unknown(names, [asset for asset, _ in found]))
-        meant = _in_order([asset for asset, is_meant in found if is_meant], list(names))
+            session.info["tenant"] = tenant
+            meant, unknown = find_meant(session, selector)
         resting = [asset for asset in meant if asset.status in RESTING_STATUSES]
         targets = [to_target(asset) for asset in meant if asset not in resting]
         return Selection(
@@ -63,6 +55,20 @@ class Inventory:
             left_out=tuple(f"{asset.hostname} ({asset.status})" for asset in resting),
             unknown=unknown,
         )
+
+
+def find_meant(session: Session, selector: Selector) -> tuple[list[Asset], tuple[str, ...]]:
+    """The assets that a selector means, whatever their status, and the names it does not know."""
+    names = dict.fromkeys(_all_names(selector))
+    wanted = matches(selector)
+    rows = (
+        select(Asset, wanted)
+        .order_by(Asset.hostname)
+        .where(Asset.tenant == _tenant(session), or_(wanted, is_named(names)) if names else wanted)
+    )
+    found = [(asset, bool(is_meant)) for asset, is_meant in session.execute(rows)]
+    unknown = tuple(_unknown(names, [asset for asset, _ in found]))
+    return _in_order([asset for asset, is_meant in found if is_meant], list(names)), unknown
 
 
 def to_target(asset: Asset) -> Target:
@@ -156,13 +162,29 @@ def update_asset(
 
 
 def delete_asset(session: Session, name: str) -> dict[str, Any]:
-    """Remove an asset and its credentials; what it was, with their names. Raises NotFound."""
+    """Remove an asset and the credentials of it alone; what it was, with their names.
+
+    Raises NotFound.
+    """
     asset = find_asset(session, name, lock=True)
-    logins = select(StoredSecret.name).where(StoredSecret.asset_id == asset.id)
-    removed = as_json(asset) | {"credentials": sorted(session.scalars(logins))}
+    removed = as_json(asset) | {"credentials": _remove_logins(session, asset)}
     session.execute(delete(Asset).where(Asset.id == asset.id))
     _record(session, "asset.deleted", asset, fields=[])
     return removed
+
+
+def _remove_logins(session: Session, asset: Asset) -> list[str]:
+    """Names of the logins that served this asset alone; the others serve one asset less."""
+    rows = select(StoredSecret).where(StoredSecret.tenant == asset.tenant)
+    rows = rows.where(serves_asset(asset.id)).with_for_update()
+    removed = []
+    for login in session.scalars(rows).all():
+        login.asset_ids = [each for each in login.asset_ids if each != asset.id]
+        if not login.asset_ids:
+            session.delete(login)
+            removed.append(login.name)
+    session.flush()
+    return sorted(removed)
 
 
 def as_json(asset: Asset) -> dict[str, Any]:

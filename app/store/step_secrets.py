@@ -25,12 +25,15 @@ class StepSecrets:
             raise StepError(Reason.NOT_FOUND, f"the secret {name!r} is gone, or not this step's")
         return self._vault.open_secret(row)
 
-    def open_credential(self, step: Step) -> Credential | None:
-        """The newest login of the step's asset; None when it has none."""
-        row = self._read("select * from get_credential(:id, :token)", step)
+    def open_credential(self, step: Step, name: str | None = None) -> Credential | None:
+        """The login of the step's asset that `Vault.credential_for` gives, or the one named.
+
+        None when it has none.
+        """
+        row = self._read("select * from get_credential(:id, :token, :name)", step, name=name)
         return self._vault.open_credential(row) if row else None
 
-    def _read(self, query: str, step: Step, **values: str) -> Any:  # noqa: ANN401  # a row
+    def _read(self, query: str, step: Step, **values: str | None) -> Any:  # noqa: ANN401  # a row
         bound = {"id": step.id, "token": step.token, **values}
         with guard_unavailable(), self._engine.connect() as connection:
             return connection.execute(text(query), bound).first()

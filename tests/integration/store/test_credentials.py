@@ -1,5 +1,6 @@
 import base64
 import stat
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text, update
@@ -9,9 +10,10 @@ from app.config import Settings
 from app.errors import ConfigError, Conflict, NotFound, SealBroken, UserError
 from app.step import Credential, Secret
 from app.store.credentials import Vault
-from app.store.inventory import create_asset
+from app.store.inventory import create_asset, delete_asset
 from app.store.keyring import Keyring, make_key_file, read_key_file
-from app.store.models import StoredSecret
+from app.store.models import Asset, StoredSecret
+from tests.lab.private_keys import make_private_key
 
 OLD, NEW = b"k" * 32, b"n" * 32
 CANARY = "correct horse battery staple"
@@ -19,8 +21,9 @@ LOGIN = Credential(
     name="web",
     username="ada",
     password=Secret(CANARY),
-    private_key=Secret("-----BEGIN"),
+    private_key=Secret(make_private_key(CANARY)),
     become={"method": "sudo", "user": "root"},
+    become_password=Secret("sudo " + CANARY),
 )
 
 
@@ -41,6 +44,11 @@ def host_ids(engine):
 def alter(engine, **values):
     with engine.begin() as connection:
         connection.execute(update(StoredSecret).values(**values))
+
+
+def alter_assets(engine, asset_id, **values):
+    with engine.begin() as connection:
+        connection.execute(update(Asset).where(Asset.id == asset_id).values(**values))
 
 
 def everything_in(engine):
@@ -111,7 +119,7 @@ def test_sealed_bytes_put_into_another_row_do_not_open(engine, vault):
 
 def test_a_login_moved_to_another_asset_does_not_open(engine, vault, host_ids):
     vault.put_credential("default", "web", LOGIN, "web-01")
-    alter(engine, asset_id=host_ids[1])
+    alter(engine, asset_ids=[host_ids[1]])
     with pytest.raises(SealBroken, match="another asset"):
         vault.credential_for("default", host_ids[1])
 
@@ -174,6 +182,72 @@ def test_rewrapping_stops_whole_when_one_does_not_open(engine, vault):
     assert vault.open_secret(vault.find("default", "a")).reveal() == "a"
 
 
+def test_a_login_that_was_given_one_more_asset_behind_our_back_does_not_open(
+    engine, vault, host_ids
+):
+    vault.put_credential("default", "web", LOGIN, "web-01")
+    alter(engine, asset_ids=host_ids)
+    for asset_id in host_ids:
+        with pytest.raises(SealBroken, match="another asset"):
+            vault.credential_for("default", asset_id)
+
+
+def test_one_login_serves_what_names_and_selectors_mean(engine, vault, host_ids):
+    alter_assets(engine, host_ids[1], tags={"role": "web"}, status="maintenance")
+    assert vault.put_credential("default", "both", LOGIN, "web-01", "tags.role=web") == [
+        "web-01",
+        "web-02",
+    ]
+    for asset_id in host_ids:
+        assert replace(vault.credential_for("default", asset_id), name="web") == LOGIN
+
+
+def test_a_login_of_one_asset_goes_before_a_newer_one_of_several(vault, host_ids):
+    vault.put_credential("default", "own", LOGIN, "web-01")
+    vault.put_credential("default", "both", LOGIN, "web-01", "web-02")
+    assert vault.credential_for("default", host_ids[0]).name == "own"
+    assert vault.credential_for("default", host_ids[1]).name == "both"
+
+
+def test_a_new_password_keeps_the_assets_and_new_assets_keep_the_password(vault, host_ids):
+    vault.put_credential("default", "web", LOGIN, "web-01")
+    assert vault.put_credential("default", "web", Credential("web", "bob", Secret("new"))) == [
+        "web-01"
+    ]
+    assert vault.assign("default", "web", str(host_ids[1])) == ["web-01", "web-02"]
+    for asset_id in host_ids:
+        login = vault.credential_for("default", asset_id)
+        assert (login.username, login.password.reveal()) == ("bob", "new")
+    assert vault.put_credential("default", "web", LOGIN, "web-02") == ["web-02"]
+    assert vault.credential_for("default", host_ids[0]) is None
+
+
+def test_assigning_what_is_not_there_is_refused(vault, host_ids):
+    with pytest.raises(NotFound, match="no credential 'web'"):
+        vault.assign("default", "web", "web-01")
+    vault.put_credential("default", "web", LOGIN, "web-01")
+    with pytest.raises(NotFound, match="no asset 'web-99'"):
+        vault.assign("default", "web", "web-99")
+    with pytest.raises(NotFound, match=r"no asset fits tags\.role=db"):
+        vault.assign("default", "web", "tags.role=db")
+    with pytest.raises(UserError, match="no field 'role'"):
+        vault.assign("default", "web", "role=db")
+    assert vault.list("default")[0]["hostnames"] == ["web-01"]
+
+
+def test_an_asset_takes_its_own_logins_along_and_leaves_the_shared_ones(engine, vault, host_ids):
+    vault.put_credential("default", "own", LOGIN, "web-01")
+    vault.put_credential("default", "both", LOGIN, "web-01", "web-02")
+    with Session(engine) as session:
+        session.info["tenant"] = "default"
+        assert delete_asset(session, "web-01")["credentials"] == ["own"]
+        session.commit()
+    assert [(each["name"], each["hostnames"]) for each in vault.list("default")] == [
+        ("both", ["web-02"])
+    ]
+    assert replace(vault.credential_for("default", host_ids[1]), name="web") == LOGIN
+
+
 def test_the_newest_login_of_an_asset_serves(vault, host_ids):
     assert vault.credential_for("default", host_ids[0]) is None
     vault.put_credential("default", "first", LOGIN, "web-01")
@@ -190,8 +264,8 @@ def test_the_list_shows_names_and_what_is_public(vault, host_ids):
     vault.put_secret("default", "token", Secret(CANARY))
     vault.put_secret("other", "theirs", Secret(CANARY))
     token, web = vault.list("default")
-    assert (token["name"], token["kind"], token["hostname"]) == ("token", "secret", None)
-    assert (web["hostname"], web["version"]) == ("web-01", 1)
+    assert (token["name"], token["kind"], token["hostnames"]) == ("token", "secret", [])
+    assert (web["hostnames"], web["version"]) == (["web-01"], 1)
     assert web["public"] == {"username": "ada", "become": {"method": "sudo", "user": "root"}}
     assert CANARY not in str([token, web])
     assert vault.names("default") == {"token"}  # what `{$secret: name}` may name

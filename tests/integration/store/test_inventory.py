@@ -317,9 +317,9 @@ def test_concurrent_merges_lose_neither(engine, ids):
 def test_deleting_takes_the_credentials_along_and_is_told(session, ids):
     session.execute(
         text(
-            "insert into secrets (id, tenant, name, kind, asset_id, version, key_id, wrapped_key,"
-            " sealed) values (gen_random_uuid(), 'default', 'web', 'credential', :id, 1, 'k',"
-            " '\\x00', '\\x00')"
+            "insert into secrets (id, tenant, name, kind, asset_ids, version, key_id, wrapped_key,"
+            " sealed) values (gen_random_uuid(), 'default', 'web', 'credential', array[:id], 1,"
+            " 'k', '\\x00', '\\x00')"
         ),
         {"id": ids["web-01"]},
     )
