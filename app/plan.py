@@ -7,27 +7,20 @@ from typing import Any, Literal
 from app.step import Target
 from tool_catalog.model import Effect, Parameter, Repeat
 
-#: Keys that are refused by name: a later version may serve them (docs/plans.md).
-LATER_KEYS = {
-    "plan": ("inputs", "run_as", "max_parallel", "max_failures", "on_empty"),
-    "step": (
-        "for_each",
-        "run_as",
-        "max_parallel",
-        "max_failures",
-        "on_empty",
-        "batch",
-        "steps",
-        "parallel",
-    ),
-}
-
 MAX_STEPS = 1000
 MAX_BODY_BYTES = 256 * 1024
 MAX_DEPTH = 20
 MAX_STRING = 8 * 1024
 MAX_TEXT = 64 * 1024
 MAX_TEMPLATE = 4 * 1024
+#: Blocks within blocks, and `parallel` within a block.
+MAX_LEVELS = 2
+MAX_PARALLEL = 1000
+MAX_FAILURES = 100_000
+#: Rows that `for_each` may give a step.
+MAX_ITEMS = 1000
+#: Rows of a whole plan.
+MAX_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +103,8 @@ class Plan:
     on_empty: Literal["fail", "skip"] = "fail"
     #: The stored version it came from: (name, number).
     stored: tuple[str, int] | None = None
+    #: Tools whose files changed since that version was saved.
+    changed_tools: tuple[str, ...] = ()
     #: The execution that this one repeats.
     rerun_of: str | None = None
     #: The plan as JSON, as it is kept and hashed.
@@ -188,6 +183,9 @@ class CheckedPlan:
     document: Mapping[str, Any]
     steps: tuple[CheckedStep, ...]
     warnings: Sequence[str] = ()
+    #: What the request gave beside the plan: kept with it, so that it can be run again.
+    given: Mapping[str, Any] = field(default_factory=dict)
+    limit: str | None = None
     stored: tuple[str, int] | None = None
     rerun_of: str | None = None
 
