@@ -9,7 +9,8 @@ CODE := app tasks workers tool_catalog queues.py
 CHECKED := $(CODE) tests $(wildcard benchmarks)
 # Without pip's cache: nothing is left outside of the project.
 PIP_INSTALL := $(BIN)/pip --no-cache-dir --disable-pip-version-check --require-virtualenv install --quiet
-SYSTEM_PACKAGES := tcpdump nmap iputils-ping iproute2 libcap2-bin openssh-server sudo rabbitmq-server postgresql-15 redis-tools bind9 bind9-dnsutils awscli
+SYSTEM_PACKAGES := tcpdump nmap iputils-ping iproute2 libcap2-bin openssh-server sudo rabbitmq-server postgresql-15 redis-tools bind9 bind9-dnsutils awscli \
+	debootstrap systemd-container docker.io iptables mariadb-server
 
 # The first Python that really runs and is 3.11 or 3.12 (Redis's wheel stops there).
 PYTHON := $(shell for python in python3.11 python3.12 python3 /usr/bin/python3; do \
@@ -55,8 +56,9 @@ test: test-system lint types docs-check ## Install what the tests need; lint, fo
 	$(BIN)/python -m pytest -q -n auto $(ARGS)
 
 .PHONY: test-system
-test-system: ## Install the Debian packages the tests use (root only; else name what is missing)
+test-system: ## Install what the tests use of Debian, make the lab's root trees (root only; else say so)
 	@.ci/system-packages $(SYSTEM_PACKAGES)
+	@"$(PYTHON)" tests/lab/root_tree.py
 
 .PHONY: lint
 lint: $(VENV)/.test ## Lint, check the format, check which module may import which

@@ -11,6 +11,7 @@ import pytest
 
 from app.admin.servers import find_free_port, start_postgres, start_redis
 from app.store.db import make_engine, migrate
+from tests.lab.host import Hosts
 
 # A suite that is started in the background inherits an ignored SIGINT, and so would everything
 # that it starts; the tests send that signal on purpose.
@@ -111,10 +112,35 @@ def require_program():
     return find
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def require_root():
     """What follows needs root: skips on a laptop, fails in CI."""
     if os.geteuid() != 0 and os.environ.get("CI"):
         pytest.fail("CI must run as root")
     if os.geteuid() != 0:
         pytest.skip("needs root")
+
+
+@pytest.fixture(scope="session")
+def require_systemd_hosts(require_root, require_program):
+    """What follows boots hosts: skips on a laptop that cannot, fails in CI."""
+    for program in ("debootstrap", "systemd-nspawn", "unshare", "nsenter", "ip"):
+        require_program(program)
+
+
+@pytest.fixture(scope="session")
+def systemd_host(require_systemd_hosts):
+    """A `tests.lab.host.Host` that all tests of this process share: leave it as it was."""
+    with Hosts() as hosts:
+        yield hosts.start("lab-01")[0]
+
+
+@pytest.fixture
+def make_systemd_hosts(require_systemd_hosts):
+    """`make_systemd_hosts(4)`: fresh hosts of this test's own, half a second for all."""
+    with Hosts() as hosts:
+        yield lambda count, stem="web": hosts.start(*_names(stem, count))
+
+
+def _names(stem, count):
+    return [f"{stem}-{number:02}" for number in range(1, count + 1)]
