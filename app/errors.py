@@ -13,6 +13,7 @@ OpsfarmError
 ├── FarmUnreachable           (client) no farm answers
 ├── ConfigError               a setting that cannot work
 ├── ExpressionError           an expression that cannot be read or rendered
+├── CannotUndo                a finished step that nothing reverses
 ├── SealBroken                a stored secret was altered, or its key is not here
 └── StepError                 (worker) a step ends failed, with a Reason
     └── Stopped               (worker) a step was stopped on request
@@ -142,6 +143,10 @@ class SealBroken(OpsfarmError):
 
 class ExpressionError(OpsfarmError):
     """An expression that cannot be read or rendered; becomes a fault or a step's reason."""
+
+
+class CannotUndo(OpsfarmError):
+    """A finished step that declares no undo, or whose undo cannot be worked out."""
 
 
 class StepError(OpsfarmError):

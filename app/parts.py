@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from app.celery_app import make_celery
 from app.config import Settings
+from app.promises import check_promises
 from app.publish import Publisher
 from app.safety import read_policy
 from app.selector import Selection, Selector
@@ -91,7 +92,7 @@ def build_parts(settings: Settings, celery: Celery | None = None, *, pool_size: 
         engine=engine,
         autocommit=autocommit,
         celery=celery,
-        catalog=load_catalog(settings.tool_path, settings.fallback_domain),
+        catalog=_load_catalog(settings),
         rules=Rules(read_policy(settings.policy_file), settings.routing, settings.queue_timeout_s),
         ledger=ledger,
         records=Records(autocommit),
@@ -109,6 +110,12 @@ def build_parts(settings: Settings, celery: Celery | None = None, *, pool_size: 
         recent_offers=RecentOffers(roster, REMEMBERED_S),
         schedules=Schedules(engine),
     )
+
+
+def _load_catalog(settings: Settings) -> Catalog:
+    catalog = load_catalog(settings.tool_path, settings.fallback_domain)
+    check_promises(catalog)
+    return catalog
 
 
 def _artifact_url(settings: Settings) -> str:

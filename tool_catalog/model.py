@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from queues import Domain
 
@@ -122,6 +122,8 @@ class Needs(_Frozen):
     capabilities: tuple[Literal["net_raw", "net_admin"], ...] = ()
     #: The parameter that names the network interface.
     interface: str | None = None
+    #: The only connection of a target that a Python operation can use.
+    connection: Literal["local", "ssh", "winrm", "http"] | None = None
 
 
 class ErrorRule(_Frozen):
@@ -138,7 +140,10 @@ class Output(_Frozen):
     """How a tool's answer becomes data."""
 
     parser: str = "text"
+    #: Name to type; a tool file may write `{type: ..., from: ...}` for the type.
     fields: Mapping[str, str] = Field(default_factory=dict)
+    #: Name to where the value stands in a row, where that is another name or a path ("a.b").
+    sources: Mapping[str, str] = Field(default_factory=dict)
     #: The expression of the `regex` parser; named groups become fields.
     pattern: str | None = None
     #: The kind of artifact that standard output is (then `parser` is not used).
@@ -147,6 +152,18 @@ class Output(_Frozen):
     max_bytes: str | None = None
     #: An expression over standard error whose named groups join the output.
     stderr: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_fields(cls, given: Any) -> Any:  # noqa: ANN401  # as it was read
+        """`{type: ..., from: ...}` becomes an entry of `fields` and one of `sources`."""
+        if not isinstance(given, Mapping) or not isinstance(given.get("fields"), Mapping):
+            return given
+        fields, sources = dict(given["fields"]), {}
+        for name, kind in given["fields"].items():
+            if isinstance(kind, Mapping) and kind.keys() == {"type", "from"}:
+                fields[name], sources[name] = kind["type"], kind["from"]
+        return {**given, "fields": fields, "sources": sources} if sources else given
 
 
 class Rule(_Frozen):
@@ -178,7 +195,7 @@ class Verify(_Frozen):
     operation: str
     with_: Mapping[str, Any] = Field(default_factory=dict, alias="with")
     until: str
-    within_s: StrictNumber = 30
+    within_s: Annotated[StrictNumber, Field(gt=0, le=3600)] = 30
 
 
 class Undo(_Frozen):
@@ -229,7 +246,10 @@ class Operation(_Frozen):
     root: Literal["never", "needed", "maybe"] = "never"
     needs: Needs = Needs()
     precheck: tuple[ArgvItem, ...] | None = None
+    #: A read of the same tool, run before arm and again after success.
     before: str | None = None
+    #: Whether something changed, as an expression; else `before` is compared, else it did.
+    changed_if: str | None = None
     verify: Verify | None = None
     repeat: Repeat
     undo: Undo | None = None

@@ -23,7 +23,8 @@ from tool_catalog.values import check_value
 ACTIONS = ("argv", "powershell", "http", "python")
 PARSERS = ("json", "ndjson", "csv", "xml", "columns", "key_value", "regex", "text", "nmap")
 FIELD_TYPES = (
-    *("text", "integer", "number", "boolean", "on_off", "percent", "time", "list", "object"),
+    *("text", "integer", "number", "boolean", "on_off", "percent", "time", "time_us"),
+    *("list", "object"),
 )
 #: The forms of an argv item, by their keys (see `model.ArgvItem`).
 _FORMS = (
@@ -236,6 +237,8 @@ def _check_output(output: Output, place: str) -> None:
         raise BadKey(f"{place}.pattern", "the regex parser has a pattern, and no other has")
     _compile(output.pattern, f"{place}.pattern")
     _compile(output.stderr, f"{place}.stderr")
+    if output.sources and output.parser in {"columns", "regex"}:
+        raise BadKey(f"{place}.fields", f"the {output.parser} parser names its fields itself")
     for name, kind in output.fields.items():
         if kind not in FIELD_TYPES:
             near = did_you_mean(suggest(kind, FIELD_TYPES))

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from queues import Domain
 from tool_catalog import model
+from tool_catalog.links import check_links
 from tool_catalog.model import Effect, ErrorRule, Operation, Parameter, Repeat, Tool
 from tool_catalog.names import did_you_mean, shorten, suggest
 from tool_catalog.operation_checks import (
@@ -50,7 +51,7 @@ def read_tool(value: Any, *, name: str, domain: Domain, folder: str, digest: str
         raise BadKey("operations", "is empty: a tool has one operation or more")
     _refuse_untaken(shared, file["operations"])
     for key, operation in operations.items():
-        _check_links(key, operation, operations)
+        check_links(operation, operations, f"operations.{key}")
     _check_default(file.get("default"), operations)
     return Tool(
         name=name,
@@ -168,23 +169,6 @@ def _refuse_untaken(shared: Mapping[str, Any], operations: Mapping[str, Any]) ->
     for name in shared:
         if name not in taken:
             raise BadKey(f"parameters.{name}", "no operation takes it")
-
-
-def _check_links(key: str, operation: Operation, operations: Mapping[str, Operation]) -> None:
-    links = {
-        "before": operation.before,
-        "verify.operation": operation.verify and operation.verify.operation,
-        "undo.operation": operation.undo and operation.undo.operation,
-    }
-    for link, name in links.items():
-        place = f"operations.{key}.{link}"
-        if not name:
-            continue
-        if name not in operations:
-            near = did_you_mean(suggest(name, operations))
-            raise BadKey(place, f"no operation {name!r}{near}")
-        if link != "undo.operation" and operations[name].effect is not Effect.READ:
-            raise BadKey(place, f"{name!r} is not a read operation")
 
 
 def _check_default(default: Any, operations: Mapping[str, Operation]) -> None:  # noqa: ANN401  # as it was read

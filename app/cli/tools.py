@@ -7,6 +7,7 @@ from app.cli.exits import Exit
 from app.cli.output import cell, examples, json_option, note, print_json, print_table, wants_json
 from app.config import read_settings
 from app.errors import NotFound
+from app.promises import check_promises
 from tool_catalog.check import check_catalog, new_tool
 from tool_catalog.loader import Catalog, load_catalog
 from tool_catalog.model import Operation, Tool
@@ -28,7 +29,9 @@ def tools() -> None:
 
 def _load() -> Catalog:
     settings = read_settings()
-    return load_catalog(settings.tool_path, settings.fallback_domain)
+    catalog = load_catalog(settings.tool_path, settings.fallback_domain)
+    check_promises(catalog)
+    return catalog
 
 
 @tools.command("list")

@@ -48,7 +48,7 @@ def parse_xml(text: str, output: Output) -> object:
     except (XmlError, DefusedXmlException, ValueError) as error:
         raise ParseError(f"this is not XML ({error}): {cut(text)}") from None
     value = _element(root)
-    return pick_fields(value, output.fields) if isinstance(value, dict) else value
+    return pick_fields(value, output.fields, output.sources) if isinstance(value, dict) else value
 
 
 def parse_key_value(text: str, output: Output) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def parse_key_value(text: str, output: Output) -> dict[str, Any]:
         value = line[at + 1 :].strip()
         quoted = len(value) > 1 and value[0] == value[-1] == '"'
         row[line[:at].strip()] = value[1:-1] if quoted else value
-    return pick_fields(row, output.fields)
+    return pick_fields(row, output.fields, output.sources)
 
 
 def parse_text(text: str, output: Output) -> str:  # noqa: ARG001  # the one shape of parsers
@@ -79,7 +79,7 @@ def _pick(value: object, output: Output) -> object:
     for row in rows:
         if not isinstance(row, dict):
             raise ParseError(f"this is not an object: {cut(json.dumps(row))}")
-    picked = [pick_fields(row, output.fields) for row in rows]
+    picked = [pick_fields(row, output.fields, output.sources) for row in rows]
     return picked if isinstance(value, list) else picked[0]
 
 

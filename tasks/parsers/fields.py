@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from tasks.parsers.base import ParseError, cut
@@ -12,14 +13,33 @@ _FALSE = frozenset({"false", "no", "off", "0", "disabled"})
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
-def pick_fields(row: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
+#: For a row whose values stand under their fields' own names.
+_NOWHERE_ELSE: Mapping[str, str] = MappingProxyType({})
+
+
+def pick_fields(
+    row: Mapping[str, Any], fields: Mapping[str, str], sources: Mapping[str, str] = _NOWHERE_ELSE
+) -> dict[str, Any]:
     """The declared fields of a row, each of its type; an absent one is None.
 
-    Without declared fields the row stays as it is. Raises ParseError naming the field.
+    `sources` says where a value stands under another name, or deeper ("metadata.name"). Without
+    declared fields the row stays as it is. Raises ParseError naming the field.
     """
     if not fields:
         return dict(row)
-    return {name: convert(row.get(name), kind, name) for name, kind in fields.items()}
+    return {
+        name: convert(_find(row, sources.get(name, name)), kind, name)
+        for name, kind in fields.items()
+    }
+
+
+def _find(row: Mapping[str, Any], source: str) -> object:
+    if source in row or "." not in source:
+        return row.get(source)
+    value: object = row
+    for part in source.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def convert(value: object, kind: str, name: str) -> object:
@@ -36,7 +56,13 @@ def convert(value: object, kind: str, name: str) -> object:
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list) and value and all(_is_byte(item) for item in value):
+        return bytes(value).decode(errors="replace")  # how systemd writes them as JSON
     return value if isinstance(value, str) else str(value)
+
+
+def _is_byte(value: object) -> bool:
+    return type(value) is int and 0 <= value < 256  # noqa: PLR2004  # what a byte holds
 
 
 def _integer(value: object) -> int:
@@ -79,6 +105,12 @@ def _time(value: object) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def _time_us(value: object) -> str:
+    """As `_time`, from microseconds since 1970."""
+    moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(str(value)))
+    return moment.isoformat().replace("+00:00", "Z")
+
+
 def _list(value: object) -> list[Any]:
     """A list as it is; words of a text, separated by commas or blanks."""
     if isinstance(value, list | tuple):
@@ -102,6 +134,7 @@ _CONVERTERS: Mapping[str, Callable[[object], Any]] = {
     "on_off": _boolean,
     "percent": _percent,
     "time": _time,
+    "time_us": _time_us,
     "list": _list,
     "object": _object,
 }

@@ -31,8 +31,9 @@ def parse_csv(text: str, output: Output) -> Rows:
     if not lines:
         return []
     names = lines[0][1]
-    if output.fields and not set(output.fields) <= set(names):
-        names = list(output.fields)
+    wanted = [output.sources.get(name, name) for name in output.fields]
+    if wanted and not set(wanted) <= set(names):
+        names = wanted
     return [_named(row, names, number, output) for number, row in lines[1:]]
 
 
@@ -69,7 +70,7 @@ def _json_row(line: str, number: int, output: Output) -> dict[str, Any]:
         raise cannot_read(line, number, "JSON") from None
     if not isinstance(row, dict):
         raise cannot_read(line, number, "a JSON object")
-    return pick_fields(row, output.fields)
+    return pick_fields(row, output.fields, output.sources)
 
 
 def _named(values: list[str], names: list[str], number: int, output: Output) -> dict[str, Any]:
@@ -77,6 +78,6 @@ def _named(values: list[str], names: list[str], number: int, output: Output) -> 
         line = " ".join(values)
         raise cannot_read(line, number, f"{len(names)} columns ({', '.join(names)})")
     try:
-        return pick_fields(dict(zip(names, values, strict=True)), output.fields)
+        return pick_fields(dict(zip(names, values, strict=True)), output.fields, output.sources)
     except ParseError as error:
         raise ParseError(f"line {number}: {error}") from None

@@ -111,6 +111,13 @@ BAD = [
     (f"{SHOW}.output.parser", "regex", f"{SHOW}.output.pattern", "has a pattern"),
     (f"{SHOW}.output.stderr", "(", f"{SHOW}.output.stderr", "no regular expression"),
     (f"{SHOW}.output.fields.size", "int", f"{SHOW}.output.fields.size", "mean 'integer'"),
+    (
+        f"{SHOW}.output.fields.size",
+        {"type": "integer", "from": "Size"},
+        f"{SHOW}.output.fields",
+        "names its fields itself",
+    ),
+    (f"{SHOW}.output.fields.size", {"type": "text"}, f"{SHOW}.output.fields.size", "string"),
     (f"{SHOW}.output.feilds", {}, f"{SHOW}.output.feilds", "did you mean 'fields'"),
     ("errors", {}, "errors", "must be a list"),
     ("errors", [{"match": "(", "reason": "not_found", "say": "x"}], "errors[0].match", "regular"),

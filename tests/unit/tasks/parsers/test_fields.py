@@ -28,6 +28,10 @@ from tasks.parsers.fields import FIELD_TYPES, convert, pick_fields
         ("1700000000.5", "time", "2023-11-14T22:13:20.500000Z"),
         ("2024-05-01T12:00:00+02:00", "time", "2024-05-01T10:00:00Z"),
         ("2024-05-01 12:00:00", "time", "2024-05-01T12:00:00Z"),
+        ("1700000000500001", "time_us", "2023-11-14T22:13:20.500001Z"),
+        (0, "time_us", "1970-01-01T00:00:00Z"),
+        ([104, 195, 188, 255], "text", "hü\ufffd"),
+        ([300], "text", "[300]"),
         ("a, b c", "list", ["a", "b", "c"]),
         ([1, "x"], "list", [1, "x"]),
         ({"a": 1}, "object", {"a": 1}),
@@ -58,6 +62,8 @@ def test_nothing_is_null_in_every_type(given, kind):
         ("x%", "percent"),
         ("yesterday", "time"),
         (1e40, "time"),
+        ("soon", "time_us"),
+        ("9" * 30, "time_us"),
         (3, "list"),
         ("x", "object"),
     ],
@@ -71,3 +77,17 @@ def test_only_declared_fields_stay():
     row = {"a": "1", "b": 2}
     assert pick_fields(row, {"a": "integer", "c": "text"}) == {"a": 1, "c": None}
     assert pick_fields(row, {}) == row
+
+
+def test_a_value_may_stand_under_another_name_or_deeper():
+    row = {"_PID": "7", "metadata": {"name": "web", "labels": []}, "a.b": 1}
+    fields = {"pid": "integer", "name": "text", "dotted": "integer", "none": "text", "off": "text"}
+    sources = {
+        "pid": "_PID",
+        "name": "metadata.name",
+        "dotted": "a.b",
+        "none": "metadata.labels.x",
+        "off": "nowhere.at.all",
+    }
+    picked = pick_fields(row, fields, sources)
+    assert picked == {"pid": 7, "name": "web", "dotted": 1, "none": None, "off": None}

@@ -245,3 +245,17 @@ def test_every_jc_parser_that_a_tool_names_exists():
     operations = [o for tool in load_catalog().tools.values() for o in tool.operations.values()]
     named = {o.output.parser.removeprefix("jc.") for o in operations} - set(PARSERS)
     assert named <= set(jc.parser_mod_list())
+
+
+def test_a_field_may_be_taken_from_another_place():
+    fields = {
+        "id": {"type": "integer", "from": "ID"},
+        "name": {"type": "text", "from": "meta.name"},
+    }
+    line = '{"ID": "7", "meta": {"name": "web"}}\n'
+    assert read(line, "ndjson", fields=fields) == [{"id": 7, "name": "web"}]
+    assert read(f"[{line}]", "json", fields=fields) == [{"id": 7, "name": "web"}]
+    named = {"id": {"type": "integer", "from": "ID"}, "name": "text"}
+    assert read("ID=7\nname=web\n", "key_value", fields=named) == {"id": 7, "name": "web"}
+    assert read("name,more,ID\nweb,x,7\n", "csv", fields=named) == [{"id": 7, "name": "web"}]
+    assert read("No.,what\n7,web\n", "csv", fields=named) == [{"id": 7, "name": "web"}]
