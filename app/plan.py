@@ -183,9 +183,6 @@ class CheckedPlan:
     document: Mapping[str, Any]
     steps: tuple[CheckedStep, ...]
     warnings: Sequence[str] = ()
-    #: What the request gave beside the plan: kept with it, so that it can be run again.
-    given: Mapping[str, Any] = field(default_factory=dict)
-    limit: str | None = None
     stored: tuple[str, int] | None = None
     rerun_of: str | None = None
 
