@@ -1,27 +1,32 @@
 """Reads the members of a plan and of its steps, noting a fault for each that cannot be (pure)."""
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from app.faults import Faults, join_path
-from app.plan import MAX_STRING
+from app.plan import MAX_STRING, MAX_TEMPLATE
 from tool_catalog.names import shorten, suggest
 
 #: Other spellings of a key.
 _ALIASES = {"target": "targets"}
+#: What useradd takes (shadow-utils, useradd(8)), with dots and capitals as directories have them.
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 
 
 def check_keys(
-    value: Mapping[str, Any], known: Sequence[str], later: Sequence[str], faults: Faults
+    value: Mapping[str, Any],
+    known: Sequence[str],
+    faults: Faults,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> None:
-    """Note each key that is not known, and each that is but not served yet."""
+    """Note each key that is not known here; `elsewhere` says of some where they belong."""
     for key in value:
         name = _ALIASES.get(key, key)
         if name in known:
             continue
-        if key in later:
-            hint = "this version of opsfarm has no such plans; leave it out"
-            faults.add(key, "not_served", f"`{key}` is not served yet", hint=hint)
+        if elsewhere and name in elsewhere:
+            faults.add(key, "misplaced_key", f"no key `{key}` here", hint=elsewhere[name])
             continue
         near = suggest(key, known)
         faults.add(
@@ -95,4 +100,74 @@ def read_number(
         faults.add(key, "out_of_range", f"{key!r} is out of range", given=value, allowed=allowed)
     else:
         return float(value)
+    return None
+
+
+def read_whole(
+    members: Mapping[str, Any], key: str, faults: Faults, *, limits: tuple[int, int]
+) -> int | None:
+    """A member that is a whole number within `limits`, or None."""
+    value = members.get(key)
+    least, most = limits
+    if value is None:
+        return None
+    allowed = f"a whole number from {least:,} to {most:,}"
+    if isinstance(value, bool) or not isinstance(value, int):
+        faults.add(key, "wrong_type", f"{key!r} is no whole number", given=value, allowed=allowed)
+    elif not least <= value <= most:
+        faults.add(key, "out_of_range", f"{key!r} is out of range", given=value, allowed=allowed)
+    else:
+        return value
+    return None
+
+
+def read_user(members: Mapping[str, Any], key: str, faults: Faults) -> str | None:
+    """A member that is the name of a user of the target, or None."""
+    value = members.get(key)
+    if value is None or (isinstance(value, str) and _USER.fullmatch(value)):
+        return value
+    allowed = "a letter or _, then letters, digits and . _ - (32 at most)"
+    faults.add(key, "bad_format", f"{key!r} names no user", given=value, allowed=allowed)
+    return None
+
+
+def read_on_empty(members: Mapping[str, Any], faults: Faults) -> Literal["fail", "skip"] | None:
+    """The member `on_empty`, or None."""
+    value = members.get("on_empty")
+    if value in {None, "fail", "skip"}:
+        return value  # type: ignore[no-any-return]  # one of the three
+    faults.add("on_empty", "not_allowed", "'on_empty' has no such word", given=value,
+               allowed="fail, skip")  # fmt: skip
+    return None
+
+
+def read_on_failure(members: Mapping[str, Any], faults: Faults) -> Literal["stop", "continue"]:
+    """The member `on_failure`; "stop" when it is left out."""
+    value = members.get("on_failure", "stop")
+    if value == "continue":
+        return "continue"
+    if value == "undo":
+        faults.add("on_failure", "not_served", "`on_failure: undo` is not served yet", given=value,
+                   allowed="stop, continue")  # fmt: skip
+    elif value != "stop":
+        faults.add("on_failure", "not_allowed", "'on_failure' has no such word", given=value,
+                   allowed="stop, continue")  # fmt: skip
+    return "stop"
+
+
+def read_when(members: Mapping[str, Any], faults: Faults) -> str | None:
+    """The member `when`: a bare expression, or None."""
+    value = members.get("when")
+    if isinstance(value, bool):
+        return str(value).lower()
+    if value is None or (isinstance(value, str) and value.strip()):
+        return value
+    faults.add(
+        "when",
+        "wrong_type",
+        "'when' is not an expression",
+        given=value,
+        allowed=f"a bare expression of at most {MAX_TEMPLATE:,} characters",
+        hint="when: steps.disk.failed",
+    )
     return None

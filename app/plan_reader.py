@@ -1,33 +1,67 @@
 """Reads a plan: bytes in JSON or YAML to a `Plan`, or every fault of its form at once (pure)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from app.block_reader import EntryReader, count_steps, list_steps
 from app.errors import Fault, Malformed
 from app.faults import Faults
-from app.members import check_keys, check_strings, read_text, unalias
-from app.plan import LATER_KEYS, MAX_BODY_BYTES, MAX_STEPS, Plan, PlanStep
-from app.step_reader import name_step, read_step
+from app.inputs import read_given, read_inputs
+from app.members import (
+    check_keys,
+    check_strings,
+    read_on_empty,
+    read_text,
+    read_user,
+    read_whole,
+    unalias,
+)
+from app.plan import MAX_BODY_BYTES, MAX_FAILURES, MAX_PARALLEL, MAX_STEPS, Plan
+from app.plan_name import ALLOWED, read_plan_name
 from tool_catalog.document import DocumentError, read_document
 
 MAX_KEY = 200
 MAX_NAME = 100
 
-ENVELOPE_KEYS = ("execution_id", "plan")
-PLAN_KEYS = ("name", "targets", "steps", "finally")
+ENVELOPE_KEYS = ("execution_id", "plan", "inputs", "limit")
+PLAN_KEYS = (
+    "name",
+    "inputs",
+    "targets",
+    "run_as",
+    "max_parallel",
+    "max_failures",
+    "on_empty",
+    "steps",
+    "finally",
+)
+_READ_APART = ("steps", "finally", "inputs")
+_BESIDE_THE_PLAN = {
+    "limit": "it stands beside the plan: {plan: {...}, limit: web-01}",
+    "execution_id": "it stands beside the plan: {execution_id: ..., plan: {...}}",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """A plan, and the caller's own key for it (the envelope's `execution_id`)."""
+    """A plan, or the name of a stored one, and what the envelope says beside it."""
 
-    plan: Plan
+    #: None: `stored` names it, and `fill_plan` gives it the rest.
+    plan: Plan | None
+    #: The caller's own key (`execution_id`).
     key: str | None = None
+    #: Values for the plan's inputs; those of `plan` hold them already.
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    limit: str | None = None
+    #: NAME or NAME@VERSION of a stored plan.
+    stored: str | None = None
+    #: Places of the envelope's members in its text.
+    places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def read_request(body: bytes, *, source: str = "request") -> PlanRequest:
-    """Read the bare form `{steps: [...]}` or the envelope `{execution_id, plan}`.
+    """Read the bare form `{steps: [...]}` or the envelope `{execution_id, plan, inputs, limit}`.
 
     Raises Malformed when the text cannot be read, PlanRejected with every fault of its form.
     """
@@ -51,28 +85,53 @@ def read_plan(document: Any, places: Mapping[str, tuple[int, int]] | None = None
     return plan
 
 
+def fill_plan(plan: Plan, request: PlanRequest, *, stored: tuple[str, int] | None = None) -> Plan:
+    """A plan with what a request says beside it; `stored` tells the version it was kept as."""
+    places = {**plan.places, **request.places}
+    return replace(plan, given=request.inputs, limit=request.limit, stored=stored, places=places)
+
+
 def _body_fault(message: str, hint: str, code: str) -> Fault:
     return Fault("", code, message, hint=hint)
 
 
 def _read_top(value: Any, places: Mapping[str, tuple[int, int]]) -> PlanRequest:  # noqa: ANN401  # any JSON value
-    if not isinstance(value, Mapping) or not set(value) & set(ENVELOPE_KEYS):
-        return PlanRequest(read_plan(value, places))
-    top = Faults(places)
-    check_keys(value, ENVELOPE_KEYS, (), top)
-    key = _read_key(value.get("execution_id"), top)
-    inner = {path.removeprefix("plan."): at for path, at in places.items() if path != ""}
-    faults = Faults({**inner, "": places.get("plan", (1, 1))}, top.found)
-    if "plan" not in value:
-        top.add(
-            "plan",
-            "missing",
-            "the envelope has no 'plan'",
-            hint="{execution_id, plan: {steps: [...]}}",
-        )
-    plan = _read_plan(value.get("plan"), faults) if "plan" in value else Plan(())
-    faults.raise_if_any()
-    return PlanRequest(plan, key)
+    if not isinstance(value, Mapping) or not set(value) & {"execution_id", "plan"}:
+        faults = Faults(places)
+        plan = _read_plan(value, faults)
+        faults.raise_if_any()
+        return PlanRequest(plan)
+    top = Faults({path: at for path, at in places.items() if not path.startswith("plan.")})
+    check_keys(value, ENVELOPE_KEYS, top)
+    request = PlanRequest(
+        plan=None,
+        key=_read_key(value.get("execution_id"), top),
+        inputs=read_given(value.get("inputs"), top),
+        limit=read_text(value, "limit", top),
+        stored=_read_stored(value.get("plan"), top),
+        places={at: place for at, place in top.places.items() if at != ""},
+    )
+    if request.stored is None and "plan" in value:
+        inner = {path.removeprefix("plan."): at for path, at in places.items()
+                 if path.startswith("plan.")}  # fmt: skip
+        faults = Faults({**inner, "": places["plan"]}, top.found)
+        plan = _read_plan(value["plan"], faults)
+        request = replace(request, plan=fill_plan(plan, request))
+    top.raise_if_any()
+    return request
+
+
+def _read_stored(value: Any, faults: Faults) -> str | None:  # noqa: ANN401  # any JSON value
+    if value is None:
+        hint = "{execution_id, plan: {steps: [...]}}, or the name of a stored plan"
+        faults.add("plan", "missing", "the envelope has no 'plan'", hint=hint)
+    if not isinstance(value, str):
+        return None
+    if read_plan_name(value) is None:
+        allowed = f"NAME or NAME@VERSION; a name is {ALLOWED}"
+        message = "'plan' names no stored plan"
+        faults.add("plan", "bad_format", message, given=value, allowed=allowed)
+    return value
 
 
 def _read_key(value: Any, faults: Faults) -> str | None:  # noqa: ANN401  # any JSON value
@@ -94,51 +153,40 @@ def _read_plan(value: Any, faults: Faults) -> Plan:  # noqa: ANN401  # any JSON 
     if not isinstance(value, Mapping):
         faults.add("", "wrong_type", "a plan is a mapping", given=value, allowed="{steps: [...]}")
         return Plan(())
-    check_keys(value, PLAN_KEYS, LATER_KEYS["plan"], faults)
-    document = unalias(value, faults)
-    check_strings({key: document.get(key) for key in ("name", "targets")}, "", faults)
-    steps, finally_steps = (_list_steps(document, part, faults) for part in ("steps", "finally"))
-    count = len(steps) + len(finally_steps)
+    check_keys(value, PLAN_KEYS, faults, _BESIDE_THE_PLAN)
+    members = unalias(value, faults)
+    check_strings({k: v for k, v in members.items() if k not in _READ_APART}, "", faults)
+    parts = {
+        "steps": list_steps(members, "steps", faults),
+        "finally": list_steps(members, "finally", faults) if members.get("finally") else (),
+    }
+    count = sum(map(count_steps, parts.values()))
     if count > MAX_STEPS:
         faults.add(
             "steps", "too_many", f"{count:,} steps", given=count, allowed=f"at most {MAX_STEPS:,}"
         )
         return Plan(())
-    main = _read_steps(steps, "steps", 1, faults)
-    last = _read_steps(finally_steps, "finally", len(steps) + 1, faults)
-    shown = {key: document[key] for key in ("name", "targets") if document.get(key) is not None}
-    shown["steps"] = [document for _, document in main]
-    if last:
-        shown["finally"] = [document for _, document in last]
+    reader = EntryReader()
+    read = {part: reader.read(values, part, faults) for part, values in parts.items()}
+    shown = {key: members[key] for key in PLAN_KEYS if key in members}
+    shown |= {part: documents for part, (_, documents) in read.items() if documents}
     return Plan(
-        steps=tuple(step for step, _ in main),
-        name=read_text(document, "name", faults, limit=MAX_NAME),
-        targets=document.get("targets"),
-        finally_steps=tuple(step for step, _ in last),
+        steps=tuple(read["steps"][0]),
+        finally_steps=tuple(read["finally"][0]),
         document=shown,
         places=faults.places,
+        **_read_members(members, faults),
     )
 
 
-def _list_steps(plan: Mapping[str, Any], part: str, faults: Faults) -> Sequence[Any]:
-    value = plan.get(part)
-    if value is None and part == "finally":
-        return ()
-    if isinstance(value, list) and (value or part == "finally"):
-        return value
-    if part not in plan or value in (None, []):
-        faults.add(part, "missing", f"the plan has no {part}", hint="steps: [{tool: df}]")
-    else:
-        faults.add(
-            part, "wrong_type", f"{part!r} is not a list", given=value, allowed="a list of steps"
-        )
-    return ()
-
-
-def _read_steps(
-    values: Sequence[Any], part: str, first: int, faults: Faults
-) -> list[tuple[PlanStep, dict[str, Any]]]:
-    return [
-        read_step(value, faults.at(f"{part}[{index}]", name_step(first + index, value)))
-        for index, value in enumerate(values)
-    ]
+def _read_members(members: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
+    """What a plan says beside its steps."""
+    return {
+        "name": read_text(members, "name", faults, limit=MAX_NAME),
+        "targets": members.get("targets"),
+        "inputs": read_inputs(members.get("inputs"), faults),
+        "run_as": read_user(members, "run_as", faults),
+        "max_parallel": read_whole(members, "max_parallel", faults, limits=(1, MAX_PARALLEL)),
+        "max_failures": read_whole(members, "max_failures", faults, limits=(0, MAX_FAILURES)),
+        "on_empty": read_on_empty(members, faults) or "fail",
+    }

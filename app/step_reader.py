@@ -1,11 +1,22 @@
 """Reads one step of a plan (pure)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from app.faults import Faults
-from app.members import check_keys, check_strings, read_number, read_text, unalias
-from app.plan import LATER_KEYS, MAX_TEMPLATE, MAX_TEXT, PlanStep
+from app.members import (
+    check_keys,
+    check_strings,
+    read_number,
+    read_on_empty,
+    read_on_failure,
+    read_text,
+    read_user,
+    read_when,
+    read_whole,
+    unalias,
+)
+from app.plan import MAX_FAILURES, MAX_PARALLEL, MAX_TEXT, PlanStep
 
 DAY_S = 86_400
 MAX_RETRIES = 10
@@ -25,7 +36,17 @@ STEP_KEYS = (
     "retries",
     "vantage",
     "confirm",
+    "for_each",
+    "run_as",
+    "max_parallel",
+    "max_failures",
+    "on_empty",
 )
+#: Keys of the other things that may stand in `steps`.
+_ELSEWHERE = {
+    "batch": "it belongs to a block: {batch: 1, targets: ..., steps: [{tool: ...}]}",
+    "item": 'it is a name for expressions: for_each: [a, b], then "{{ item }}"',
+}
 _SHORTEST_S = 0.1
 
 
@@ -41,32 +62,43 @@ def read_step(value: Any, faults: Faults) -> tuple[PlanStep, dict[str, Any]]:  #
     if not isinstance(value, Mapping):
         faults.add("", "wrong_type", "a step is a mapping", given=value, allowed="{tool: NAME}")
         return PlanStep(tool=""), {}
-    check_keys(value, STEP_KEYS, LATER_KEYS["step"], faults)
+    check_keys(value, STEP_KEYS, faults, _ELSEWHERE)
     members = unalias(value, faults)
     check_strings({k: v for k, v in members.items() if k != "parameters"}, "", faults)
     if "tool" not in members:
         faults.add(
             "tool", "missing", "the step names no tool", hint="'opsfarm tools list' shows them"
         )
-    retries, backoff_s = _read_retries(members, faults)
     step = PlanStep(
         tool=read_text(members, "tool", faults) or "",
         operation=read_text(members, "operation", faults),
         id=read_text(members, "id", faults),
         parameters=_read_parameters(members, faults),
         targets=members.get("targets"),
-        when=_read_when(members, faults),
-        on_failure=_read_on_failure(members, faults),
-        timeout_s=read_number(members, "timeout_s", faults, limits=(_SHORTEST_S, DAY_S)),
-        queue_timeout_s=read_number(
-            members, "queue_timeout_s", faults, limits=(_SHORTEST_S, 7 * DAY_S)
-        ),
-        retries=retries,
-        backoff_s=backoff_s,
+        when=read_when(members, faults),
+        on_failure=read_on_failure(members, faults),
         vantage=read_text(members, "vantage", faults),
         confirm=members.get("confirm"),
+        for_each=_read_for_each(members, faults),
+        run_as=read_user(members, "run_as", faults),
+        on_empty=read_on_empty(members, faults),
+        **_read_limits(members, faults),
     )
     return step, members
+
+
+def _read_limits(members: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
+    """The numbers that bound how often, how long and how widely a step runs."""
+    retries, backoff_s = _read_retries(members, faults)
+    waits_s = (_SHORTEST_S, 7 * DAY_S)
+    return {
+        "timeout_s": read_number(members, "timeout_s", faults, limits=(_SHORTEST_S, DAY_S)),
+        "queue_timeout_s": read_number(members, "queue_timeout_s", faults, limits=waits_s),
+        "retries": retries,
+        "backoff_s": backoff_s,
+        "max_parallel": read_whole(members, "max_parallel", faults, limits=(1, MAX_PARALLEL)),
+        "max_failures": read_whole(members, "max_failures", faults, limits=(0, MAX_FAILURES)),
+    }
 
 
 def _read_parameters(members: Mapping[str, Any], faults: Faults) -> Mapping[str, Any]:
@@ -84,34 +116,19 @@ def _read_parameters(members: Mapping[str, Any], faults: Faults) -> Mapping[str,
     return {}
 
 
-def _read_when(members: Mapping[str, Any], faults: Faults) -> str | None:
-    value = members.get("when")
-    if isinstance(value, bool):
-        return str(value).lower()
-    if value is None or (isinstance(value, str) and value.strip()):
+def _read_for_each(members: Mapping[str, Any], faults: Faults) -> Any:  # noqa: ANN401  # a list or an expression
+    value = members.get("for_each")
+    if value is None or isinstance(value, list) or (isinstance(value, str) and "{{" in value):
         return value
     faults.add(
-        "when",
+        "for_each",
         "wrong_type",
-        "'when' is not an expression",
+        "'for_each' is no list",
         given=value,
-        allowed=f"a bare expression of at most {MAX_TEMPLATE:,} characters",
-        hint="when: steps.disk.failed",
+        allowed="a list, or one expression that gives a list",
+        hint='for_each: "{{ steps.scan.output.hosts }}"',
     )
     return None
-
-
-def _read_on_failure(members: Mapping[str, Any], faults: Faults) -> Literal["stop", "continue"]:
-    value = members.get("on_failure", "stop")
-    if value == "continue":
-        return "continue"
-    if value == "undo":
-        faults.add("on_failure", "not_served", "`on_failure: undo` is not served yet", given=value,
-                   allowed="stop, continue")  # fmt: skip
-    elif value != "stop":
-        faults.add("on_failure", "not_allowed", "'on_failure' has no such word", given=value,
-                   allowed="stop, continue")  # fmt: skip
-    return "stop"
 
 
 def _read_retries(members: Mapping[str, Any], faults: Faults) -> tuple[int, float]:
@@ -119,7 +136,7 @@ def _read_retries(members: Mapping[str, Any], faults: Faults) -> tuple[int, floa
     value = members.get("retries", 0)
     inner = faults.at(f"{faults.base}.retries", faults.step)
     if isinstance(value, Mapping):
-        check_keys(value, ("max", "backoff_s"), (), inner)
+        check_keys(value, ("max", "backoff_s"), inner)
     else:
         inner, value = faults, {"retries": value}
     key = "max" if "retries" not in value else "retries"

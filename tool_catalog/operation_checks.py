@@ -77,6 +77,11 @@ def _check_parameter(operation: Operation, name: str, parameter: Parameter, plac
     }
     for alias in {name, *parameter.aliases} & others:
         raise BadKey(f"{place}.aliases", f"{alias!r} names another parameter too")
+    check_definition(parameter, place)
+
+
+def check_definition(parameter: Parameter, place: str) -> None:
+    """Raises BadKey for the first thing in a parameter's definition that cannot work."""
     _check_kind(parameter, place)
     _compile(parameter.pattern, f"{place}.pattern")
     if parameter.pattern and _base_type(parameter) not in _WITH_PATTERN:
