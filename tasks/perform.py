@@ -9,10 +9,10 @@ from typing import Any
 
 from app.command import build_command
 from app.errors import OpsfarmError, StepError, Stopped, Unavailable
-from app.step import LOCAL, Credential, Secret, State, Step, StepResult
+from app.step import LOCAL, Credential, Secret, State, Step, StepResult, Target
 from tasks.operations.base import OperationContext
 from tasks.result import interpret
-from tasks.runners.base import RawOutput, StepControl
+from tasks.runners.base import RawOutput, Runner, StepControl
 from tasks.running import Running
 from tasks.scrub import Scrubber
 from tasks.workshop import Workshop
@@ -84,12 +84,24 @@ def _open_inputs(step: Step, operation: Operation, shop: Workshop) -> Inputs:
     secrets = {name: shop.secrets.open_secret(step, name) for name in step.secrets}
     credential = None
     if operation.at == "target" and step.target is not None and step.target.asset_id is not None:
-        credential = shop.secrets.open_credential(step)
+        credential = _open_login(step, operation, shop)
     parameters = {
         name: _open_value(operation, name, value, step, shop)
         for name, value in step.parameters.items()
     }
     return Inputs(parameters, secrets | _login(credential), credential)
+
+
+def _open_login(step: Step, operation: Operation, shop: Workshop) -> Credential | None:
+    """The login of the step's asset: the one that a parameter of type credential names, if any."""
+    kinds = {name: parameter.type for name, parameter in operation.parameters.items()}
+    named = (n for n, kind in kinds.items() if kind is ParameterType.CREDENTIAL)
+    name = next((step.parameters[n] for n in named if n in step.parameters), None)
+    credential = shop.secrets.open_credential(step, name)
+    if credential is None and name is not None:
+        message = f"the credential {name!r} is gone, or does not serve this asset"
+        raise StepError(Reason.NOT_FOUND, message)
+    return credential
 
 
 def _login(credential: Credential | None) -> dict[str, Secret]:
@@ -119,19 +131,30 @@ def _open_value(
 def _run(
     step: Step, operation: Operation, inputs: Inputs, control: StepControl, shop: Workshop
 ) -> StepResult:
+    target = LOCAL if operation.at == "worker" or step.target is None else step.target
     if operation.python is not None:
         context = OperationContext(
             step=step,
             control=control,
             settings=shop.settings,
+            credential=inputs.credential,
+            runner=partial(_find_runner, target, shop),
             find_secret=_finder(inputs),
             find_artifact=partial(shop.artifacts.fetch, step.tenant),
             name_artifact=partial(shop.artifacts.name_of, step.tenant),
         )
         result: StepResult = shop.operations[operation.python](inputs.parameters, context)
         return result
-    target = LOCAL if operation.at == "worker" or step.target is None else step.target
     command = build_command(operation, inputs.parameters, inputs.secrets)
+    raw = _find_runner(target, shop).run(command, target, inputs.credential, control)
+    result = interpret(operation, inputs.parameters, raw)
+    if raw.artifact is None:
+        return result
+    return _keep_artifact(result, raw, operation, step, shop)
+
+
+def _find_runner(target: Target, shop: Workshop) -> Runner:
+    """Raises StepError where this worker has none for the target's connection."""
     runner = shop.runners.get(target.connection)
     if runner is None:
         raise StepError(
@@ -139,11 +162,7 @@ def _run(
             f"{target.name} is reached by {target.connection}, which has no runner here; "
             f"there are: {', '.join(sorted(shop.runners))}",
         )
-    raw = runner.run(command, target, inputs.credential, control)
-    result = interpret(operation, inputs.parameters, raw)
-    if raw.artifact is None:
-        return result
-    return _keep_artifact(result, raw, operation, step, shop)
+    return runner
 
 
 def _finder(inputs: Inputs) -> Callable[[str], Secret]:

@@ -84,6 +84,7 @@ class ParameterType(StrEnum):
     INTERFACE = "interface"
     BPF = "bpf"
     ASSET = "asset"
+    CREDENTIAL = "credential"
     SECRET = "secret"  # noqa: S105  # the name of a type
     ARTIFACT = "artifact"
 

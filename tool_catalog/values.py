@@ -121,6 +121,13 @@ def _read_asset(parameter: Parameter, value: Any) -> str | int:  # noqa: ANN401 
     return addresses.read_host(parameter, value)
 
 
+def _read_credential(parameter: Parameter, value: Any) -> str:  # noqa: ANN401  # any JSON value
+    name = scalars.read_line(value, parameter)
+    if not _REFERENCE.fullmatch(name):
+        raise BadValue("bad_format", "must name a login by letters, digits and . _ : -")
+    return name
+
+
 def _read_secret(_parameter: Parameter, value: Any) -> dict[str, str]:  # noqa: ANN401  # any JSON value
     return _read_reference("$secret", value, "keep it with `opsfarm secrets set NAME`")
 
@@ -161,6 +168,7 @@ _CHECKS: Mapping[ParameterType, Callable[[Parameter, Any], Any]] = {
     ParameterType.INTERFACE: addresses.read_interface,
     ParameterType.BPF: addresses.read_bpf,
     ParameterType.ASSET: _read_asset,
+    ParameterType.CREDENTIAL: _read_credential,
     ParameterType.SECRET: _read_secret,
     ParameterType.ARTIFACT: _read_artifact,
 }
@@ -181,6 +189,7 @@ _WORDS: Mapping[ParameterType, str] = {
     ParameterType.INTERFACE: "network interface",
     ParameterType.BPF: "Berkeley packet filter, at most 1024 characters",
     ParameterType.ASSET: "asset's name or id",
+    ParameterType.CREDENTIAL: "name of a login of the target",
     ParameterType.SECRET: "{$secret: name}",
     ParameterType.ARTIFACT: "{$artifact: id}",
 }

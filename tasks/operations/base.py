@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.config import Settings
-from app.step import Secret, Step
-from tasks.runners.base import StepControl
+from app.step import Credential, Secret, Step
+from tasks.runners.base import Runner, StepControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,10 @@ class OperationContext:
     step: Step
     control: StepControl
     settings: Settings
+    #: The login of the step's target; None where it has none, or there is no target.
+    credential: Credential | None
+    #: Finds what runs commands on the step's target; raises StepError where there is none.
+    runner: Callable[[], Runner]
     #: The decrypted value of a named secret that the step refers to.
     find_secret: Callable[[str], Secret]
     #: A local, readable copy of an artifact's bytes, by id.

@@ -8,7 +8,7 @@ from app.config import read_settings
 from app.errors import NotFound, StepError
 from app.step import Secret, Step
 from tasks.operations.base import OperationContext
-from tasks.runners.base import StepControl
+from tasks.runners.base import Runner, StepControl
 from tool_catalog.loader import load_tool
 from tool_catalog.model import Effect, Reason, Repeat
 from tool_catalog.params import check_parameters
@@ -47,6 +47,8 @@ class Surroundings:
             step=_step(self.timeout_s),
             control=self.control,
             settings=read_settings(**self.settings),
+            credential=None,
+            runner=_no_runner,
             find_secret=self._find_secret,
             find_artifact=self._find_artifact,
             name_artifact=lambda artifact_id: self._find_artifact(artifact_id).name,
@@ -64,6 +66,10 @@ class Surroundings:
         if name not in self.secrets:
             raise StepError(Reason.NOT_FOUND, f"no secret named {name}")
         return Secret(self.secrets[name])
+
+
+def _no_runner() -> Runner:
+    raise StepError(Reason.UNREACHABLE, "this step has no target")
 
 
 def _step(timeout_s: float) -> Step:
