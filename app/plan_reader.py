@@ -36,7 +36,10 @@ PLAN_KEYS = (
     "steps",
     "finally",
 )
-_READ_APART = ("steps", "finally", "inputs")
+#: Keys of a kept plan beside those of a plan as written: what its request gave.
+KEPT_KEYS = ("given", "limit")
+
+_READ_APART = ("steps", "finally", "inputs", "given")
 _BESIDE_THE_PLAN = {
     "limit": "it stands beside the plan: {plan: {...}, limit: web-01}",
     "execution_id": "it stands beside the plan: {execution_id: ..., plan: {...}}",
@@ -78,17 +81,27 @@ def read_request(body: bytes, *, source: str = "request") -> PlanRequest:
 
 
 def read_plan(document: Any, places: Mapping[str, tuple[int, int]] | None = None) -> Plan:  # noqa: ANN401  # any JSON value
-    """A plan from its JSON form, e.g. one kept in the ledger. Raises PlanRejected."""
+    """A plan from its JSON form, e.g. one kept in the ledger. Raises PlanRejected.
+
+    A kept one also holds what its request gave: values for inputs, a limit.
+    """
     faults = Faults(places or {})
-    plan = _read_plan(document, faults)
+    plan = _read_plan(document, faults, kept=True)
     faults.raise_if_any()
     return plan
 
 
 def fill_plan(plan: Plan, request: PlanRequest, *, stored: tuple[str, int] | None = None) -> Plan:
     """A plan with what a request says beside it; `stored` tells the version it was kept as."""
-    places = {**plan.places, **request.places}
-    return replace(plan, given=request.inputs, limit=request.limit, stored=stored, places=places)
+    asked = {"given": dict(request.inputs), "limit": request.limit}
+    return replace(
+        plan,
+        given=request.inputs,
+        limit=request.limit,
+        stored=stored,
+        document={**plan.document, **{key: value for key, value in asked.items() if value}},
+        places={**plan.places, **request.places},
+    )
 
 
 def _body_fault(message: str, hint: str, code: str) -> Fault:
@@ -98,7 +111,7 @@ def _body_fault(message: str, hint: str, code: str) -> Fault:
 def _read_top(value: Any, places: Mapping[str, tuple[int, int]]) -> PlanRequest:  # noqa: ANN401  # any JSON value
     if not isinstance(value, Mapping) or not set(value) & {"execution_id", "plan"}:
         faults = Faults(places)
-        plan = _read_plan(value, faults)
+        plan = _read_plan(value, faults, kept=False)
         faults.raise_if_any()
         return PlanRequest(plan)
     top = Faults({path: at for path, at in places.items() if not path.startswith("plan.")})
@@ -115,7 +128,7 @@ def _read_top(value: Any, places: Mapping[str, tuple[int, int]]) -> PlanRequest:
         inner = {path.removeprefix("plan."): at for path, at in places.items()
                  if path.startswith("plan.")}  # fmt: skip
         faults = Faults({**inner, "": places["plan"]}, top.found)
-        plan = _read_plan(value["plan"], faults)
+        plan = _read_plan(value["plan"], faults, kept=False)
         request = replace(request, plan=fill_plan(plan, request))
     top.raise_if_any()
     return request
@@ -149,11 +162,12 @@ def _read_key(value: Any, faults: Faults) -> str | None:  # noqa: ANN401  # any 
     return None
 
 
-def _read_plan(value: Any, faults: Faults) -> Plan:  # noqa: ANN401  # any JSON value
+def _read_plan(value: Any, faults: Faults, *, kept: bool) -> Plan:  # noqa: ANN401  # any JSON value
     if not isinstance(value, Mapping):
         faults.add("", "wrong_type", "a plan is a mapping", given=value, allowed="{steps: [...]}")
         return Plan(())
-    check_keys(value, PLAN_KEYS, faults, _BESIDE_THE_PLAN)
+    known = (*PLAN_KEYS, *KEPT_KEYS) if kept else PLAN_KEYS
+    check_keys(value, known, faults, _BESIDE_THE_PLAN)
     members = unalias(value, faults)
     check_strings({k: v for k, v in members.items() if k not in _READ_APART}, "", faults)
     parts = {
@@ -168,7 +182,7 @@ def _read_plan(value: Any, faults: Faults) -> Plan:  # noqa: ANN401  # any JSON 
         return Plan(())
     reader = EntryReader()
     read = {part: reader.read(values, part, faults) for part, values in parts.items()}
-    shown = {key: members[key] for key in PLAN_KEYS if key in members}
+    shown = {key: members[key] for key in known if key in members}
     shown |= {part: documents for part, (_, documents) in read.items() if documents}
     return Plan(
         steps=tuple(read["steps"][0]),
@@ -185,6 +199,8 @@ def _read_members(members: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
         "name": read_text(members, "name", faults, limit=MAX_NAME),
         "targets": members.get("targets"),
         "inputs": read_inputs(members.get("inputs"), faults),
+        "given": read_given(members.get("given"), faults),
+        "limit": read_text(members, "limit", faults),
         "run_as": read_user(members, "run_as", faults),
         "max_parallel": read_whole(members, "max_parallel", faults, limits=(1, MAX_PARALLEL)),
         "max_failures": read_whole(members, "max_failures", faults, limits=(0, MAX_FAILURES)),

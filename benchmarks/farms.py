@@ -21,7 +21,7 @@ from app.admin.servers import Server, find_free_port, start_postgres, start_redi
 from app.config import read_settings
 from app.parts import Parts, build_parts
 from app.plan import Plan
-from app.plan_reader import read_request
+from app.plan_reader import read_plan
 from app.principal import Principal, Role
 from app.store.db import make_engine, migrate
 from app.store.listener import Listener
@@ -98,7 +98,7 @@ class OurFarm:
                 {"tool": TOOLS[index % len(TOOLS)], "id": f"s{index}"} for index in range(steps)
             ]
         }
-        return read_request(_json(document)).plan
+        return read_plan(document)
 
     def submit(self, plan: Plan) -> UUID:
         """Hand it in as the API does."""
