@@ -4,9 +4,12 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
+from app.http_connection import HttpConnection, read_http_connection
 from tool_catalog.addresses import is_hostname
+from tool_catalog.names import did_you_mean, suggest
 
 TYPES = (
     "server",
@@ -30,6 +33,8 @@ OBJECT_FIELDS = ("connection", "tags", "metadata")
 
 #: How an asset may be reached; `local` is for the worker's own host alone.
 CONNECTION_TYPES = ("ssh", "winrm", "http")
+
+_HTTP_KEYS = ("type", "address", "port", *(option.name for option in fields(HttpConnection)))
 
 #: Assets in these states are left out of every selection, and named.
 RESTING_STATUSES = ("maintenance", "retired")
@@ -135,7 +140,17 @@ def _check_connection(connection: Mapping[str, Any]) -> dict[str, Any]:
     for key in _all_keys(connection):
         if _SECRET_KEY.search(key):
             raise ValueError(f"{key!r} would lie open here: keep it as a credential of the asset")
+    if kind == "http":
+        _check_http(connection)
     return _check_object(connection)
+
+
+def _check_http(connection: Mapping[str, Any]) -> None:
+    for key in connection:
+        if key not in _HTTP_KEYS:
+            near = did_you_mean(suggest(key, _HTTP_KEYS))
+            raise ValueError(f"{key[:40]!r} is no option of type http{near}")
+    read_http_connection(connection)
 
 
 def _all_keys(value: Any) -> Iterator[str]:  # noqa: ANN401  # JSON

@@ -3,11 +3,12 @@
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 
 import requests
@@ -16,12 +17,18 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from app.errors import StepError
+from app.errors import StepError, Stopped
 from tasks.runners.addresses import AddressGuard
 from tool_catalog.model import Reason
 
-#: Where urllib3 was given no limit of its own.
+#: The longest that connecting may take; also where urllib3 was given no limit of its own.
 CONNECT_TIMEOUT_S = 10.0
+#: How soon a set `cancelled` or a passed deadline is noticed.
+_TICK_S = 0.1
+_READ_BYTES = 64 * 1024
+
+#: What requests, urllib3 and sockets raise for a server that cannot be talked to.
+_LOST = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,50 @@ class Limits:
     body_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What an exchange asks of the step that it serves."""
+
+    #: Called once connected, right before a request leaves; what it raises is raised.
+    before_send: Callable[[], None]
+    seconds_left: Callable[[], float]
+    cancelled: threading.Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How a server's certificate is judged: by the public authorities unless something is set."""
+
+    ca_file: Path | None = None
+    #: PEM of authorities, in place of the public ones.
+    ca: str | None = None
+    #: SHA-256 in hex: exactly this certificate, whoever signed it and whatever it is named.
+    fingerprint: str | None = None
+    #: False: any certificate.
+    verify: bool = True
+
+    @property
+    def pool_options(self) -> dict[str, str]:
+        """What urllib3's pools are told."""
+        options = {"ca_cert_data": self.ca, "assert_fingerprint": self.fingerprint}
+        return {name: value for name, value in options.items() if value is not None}
+
+    @property
+    def requests_verify(self) -> bool | str:
+        """The same in the words of requests; a fingerprint takes the place of its checks."""
+        if self.fingerprint is not None or not self.verify:
+            return False
+        return str(self.ca_file) if self.ca_file else True
+
+
+class Opener(Protocol):
+    """Opens sockets for a transport: an AddressGuard, or whatever knows where it may go."""
+
+    def connect(self, host: str, port: int, timeout_s: float) -> socket.socket:
+        """A connected socket; raises StepError."""
+        ...
+
+
 class HttpTransport(HTTPAdapter):
     """Sends prepared requests over kept connections. One thread at a time may use it.
 
@@ -51,14 +102,17 @@ class HttpTransport(HTTPAdapter):
     a redirect, remember a cookie of another step, or read a proxy or a login from the environment.
     """
 
-    def __init__(self, guard: AddressGuard, ca_file: Path | None = None) -> None:
+    def __init__(self, opener: Opener, trust: Trust | None = None) -> None:
         super().__init__()
-        self.guard = guard
+        self.opener = opener
         self.running: _Exchange | None = None
-        self._verify = str(ca_file) if ca_file else True
+        #: The last request left on a connection that had served one before.
+        self.reused = False
+        self._trust = trust or Trust()
+        self.poolmanager.connection_pool_kw |= self._trust.pool_options
         self.poolmanager.pool_classes_by_scheme = {
             "http": _guarded_pool(HTTPConnectionPool, HTTPConnection, self),
-            "https": _guarded_pool(HTTPSConnectionPool, HTTPSConnection, self),
+            "https": _guarded_pool(_TlsPool, HTTPSConnection, self),
         }
 
     def exchange(
@@ -67,91 +121,183 @@ class HttpTransport(HTTPAdapter):
         limits: Limits,
         before_send: Callable[[], None],
     ) -> Answer:
-        """Connect, call `before_send`, send, read the answer.
+        """Connect, call `before_send`, send, read the answer; raises as `open` does."""
+        bounds = Bounds(before_send, lambda: limits.timeout_s)
+        with self.open(request, bounds) as reply:
+            body, truncated = reply.read(limits.body_bytes)
+        return Answer(reply.status, reply.phrase, reply.headers, body, truncated)
+
+    @contextmanager
+    def open(self, request: requests.PreparedRequest, bounds: Bounds) -> Iterator["Reply"]:
+        """Connect, send, give the answer's head and its body as it comes.
 
         Raises StepError, whose text names the host and never the URL: with `sent` when the
-        request left and no whole answer came back (so what it did is unknown).
+        request left and no whole answer came back (so what it did is unknown). Raises Stopped,
+        unverified, when it was cancelled after it had left.
         """
-        self.running = running = _Exchange(before_send, limits.timeout_s)
+        self.running = running = _Exchange(_host_of(request), bounds)
         try:
-            answer = self._send(request, limits)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise _lost(_host_of(request), error, running) from None
+            with running.explained():
+                response = self._send(request, bounds.seconds_left())
+            try:
+                yield Reply(response, running)
+            finally:
+                # Reading on to reuse the connection would have no bound: only a whole body is.
+                response.close()
         finally:
             self.running = None
             running.end()
-        if running.was_cut:  # the body may look whole where only its end says so
-            raise _lost(_host_of(request), TimeoutError(), running)
-        return answer
 
-    def _send(self, request: requests.PreparedRequest, limits: Limits) -> Answer:
-        response = self.send(request, stream=True, timeout=limits.timeout_s, verify=self._verify)
-        try:
-            body = response.raw.read(limits.body_bytes + 1, decode_content=True)
-        finally:
-            # Reading on to reuse the connection would have no bound: only a whole body is reused.
-            response.close()
-        return Answer(
-            status=response.status_code,
-            phrase=_plain(response.reason or ""),
-            headers={name.lower(): _plain(value) for name, value in response.headers.items()},
-            body=body[: limits.body_bytes],
-            truncated=len(body) > limits.body_bytes,
-        )
+    def forget_connections(self) -> None:
+        """The next request opens a connection of its own."""
+        self.poolmanager.clear()
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:  # noqa: ANN401  # requests' signature
+        """Leave the pools to their own authorities; requests would add the public ones."""
+        if self._trust.ca is None:
+            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]  # no hints there
+
+    def _send(self, request: requests.PreparedRequest, left_s: float) -> requests.Response:
+        timeouts = (min(CONNECT_TIMEOUT_S, left_s), left_s)
+        return self.send(request, stream=True, timeout=timeouts, verify=self._trust.requests_verify)
+
+
+class Reply:
+    """An answer whose body is still to come. `headers` have lower-case names."""
+
+    def __init__(self, response: requests.Response, running: "_Exchange") -> None:
+        self.status = response.status_code
+        self.phrase = _plain(response.reason or "")
+        self.headers = {n.lower(): _plain(value) for n, value in response.headers.items()}
+        self._response = response
+        self._running = running
+
+    def header_lines(self, name: str) -> list[str]:
+        """Every line of a header that may come more than once."""
+        return [_plain(value) for value in self._response.raw.headers.getlist(name)]
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body, decoded, as it comes; raises as `HttpTransport.open` does."""
+        source = self._response.raw.stream(_READ_BYTES, decode_content=True)
+        while True:
+            with self._running.explained():
+                data = next(source, None)
+            if data is None:
+                return
+            yield data
+
+    def read(self, most_bytes: int) -> tuple[bytes, bool]:
+        """The body's first bytes, and whether it went on beyond them."""
+        body = bytearray()
+        for data in self.chunks():
+            body += data
+            if len(body) > most_bytes:
+                break
+        return bytes(body[:most_bytes]), len(body) > most_bytes
 
 
 class _Exchange:
     """One request on its way: whether it has begun, and what ends it in time."""
 
-    def __init__(self, before_send: Callable[[], None], timeout_s: float) -> None:
-        self.timeout_s = timeout_s
+    def __init__(self, host: str, bounds: Bounds) -> None:
         self.begun = False
-        self.was_cut = False
-        self._before_send = before_send
-        self._timer: threading.Timer | None = None
+        self._host = host
+        self._bounds = bounds
+        self._timeout_s = 0.0
+        self._cut_by: str | None = None
+        self._ended = threading.Event()
 
     def begin(self, opened: socket.socket | None) -> None:
         """Called when connected; from here on a failure means that the request may have arrived."""
-        self._before_send()
+        self._bounds.before_send()
         self.begun = True
+        self._timeout_s = self._bounds.seconds_left()
         # A socket's own limit starts anew with every byte that drips in.
-        self._timer = threading.Timer(self.timeout_s, self._cut, args=(opened,))
-        self._timer.daemon = True
-        self._timer.start()
+        threading.Thread(target=self._watch, args=(opened,), daemon=True).start()
 
     def end(self) -> None:
         """The answer is here, or never will be."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._ended.set()
 
-    def _cut(self, opened: socket.socket | None) -> None:
-        self.was_cut = True
-        if opened is not None:
-            with suppress(OSError):  # closed by its owner meanwhile
-                socket.socket.shutdown(opened, socket.SHUT_RDWR)
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Raise what goes wrong inside as StepError or Stopped."""
+        try:
+            yield
+        except _LOST as error:
+            raise self._explain(error) from None
+        if self._cut_by is not None:  # the body may look whole where only its end says so
+            raise self._explain(TimeoutError())
+
+    def _watch(self, opened: socket.socket | None) -> None:
+        until = time.monotonic() + self._timeout_s
+        cancelled = self._bounds.cancelled
+        while not self._ended.wait(max(0.0, min(_TICK_S, until - time.monotonic()))):
+            if cancelled is not None and cancelled.is_set():
+                self._cut_by = "cancel"
+            elif time.monotonic() >= until:
+                self._cut_by = "time"
+            else:
+                continue
+            if opened is not None:
+                with suppress(OSError):  # closed by its owner meanwhile
+                    socket.socket.shutdown(opened, socket.SHUT_RDWR)
+            return
+
+    def _explain(self, error: Exception) -> StepError:
+        host = self._host
+        if not self.begun:
+            return StepError(Reason.UNREACHABLE, f"cannot connect to {host}", transient=True)
+        unknown = "whether the request took effect is unknown"
+        if self._cut_by == "cancel":
+            return Stopped(f"the request to {host} was cut off; {unknown}", verified=False)
+        slow = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError)
+        if self._cut_by == "time" or slow:
+            reason, what = Reason.TIMEOUT, f"gave no whole answer within {self._timeout_s:g} s"
+        else:
+            reason, what = Reason.UNREACHABLE, "closed the connection before it had answered"
+        return StepError(reason, f"{host} {what}; {unknown}", transient=True, sent=True)
 
 
 class _GuardedConnection(HTTPConnection):
-    """Opens its socket through the guard, and tells its transport before a request leaves."""
+    """Opens its socket by its transport's opener, and tells it before a request leaves."""
 
     transport: ClassVar[HttpTransport]
+    has_served = False
 
     def _new_conn(self) -> socket.socket:
         timeout_s = self.timeout if isinstance(self.timeout, int | float) else CONNECT_TIMEOUT_S
-        return self.transport.guard.connect(self.host, self.port, timeout_s)
+        return self.transport.opener.connect(self.host, self.port, timeout_s)
 
     def connect(self) -> None:
+        self.has_served = False
         try:
             super().connect()
+        except urllib3.exceptions.SSLError:
+            raise StepError(
+                Reason.HOST_KEY_CHANGED,
+                f"{self.host} shows another certificate than the one on record; find out why "
+                "before you set connection.fingerprint anew",
+            ) from None
         except OSError as error:
             raise _not_connected(self.host, error) from None
 
     def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # handed on as they are
         if self.is_closed:
             self.connect()
+        self.transport.reused = self.has_served
+        self.has_served = True
         if self.transport.running is not None:
             self.transport.running.begin(self.sock)
         super().request(*args, **kwargs)
+
+
+class _TlsPool(HTTPSConnectionPool):
+    """Warns nobody at each request of what an asset's `verify_tls: false` has settled."""
+
+    def _validate_conn(self, conn: Any) -> None:  # noqa: ANN401  # urllib3's own
+        if conn.is_closed:
+            conn.connect()
 
 
 def _guarded_pool(
@@ -192,18 +338,6 @@ def _plain(text: str) -> str:
 
 def _host_of(request: requests.PreparedRequest) -> str:
     return urlsplit(request.url or "").hostname or "the receiver"
-
-
-def _lost(host: str, error: Exception, running: _Exchange) -> StepError:
-    slow = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError)
-    if not running.begun:
-        return StepError(Reason.UNREACHABLE, f"cannot connect to {host}", transient=True)
-    if running.was_cut or slow:
-        reason, what = Reason.TIMEOUT, f"gave no whole answer within {running.timeout_s:g} s"
-    else:
-        reason, what = Reason.UNREACHABLE, "closed the connection before it had answered"
-    message = f"{host} {what}; whether the request took effect is unknown"
-    return StepError(reason, message, transient=True, sent=True)
 
 
 def _not_connected(host: str, error: OSError) -> StepError:

@@ -7,7 +7,7 @@ import requests
 
 from app.errors import StepError
 from tasks.runners.addresses import AddressGuard
-from tasks.runners.http_transport import HttpTransport, Limits, check_url
+from tasks.runners.http_transport import Bounds, HttpTransport, Limits, Trust, check_url
 from tests.lab.certificates import make_certificates
 from tests.lab.receivers import Receiver, Reply
 from tool_catalog.model import Reason
@@ -42,7 +42,7 @@ def test_host_header_and_certificate_are_those_of_the_name(tmp_path, names):
     names["hooks.example.com"] = ["127.0.0.1"]
     guard = AddressGuard.from_text("127.0.0.1")
     with Receiver(tls=certificates.server_context()) as hook:
-        transport = HttpTransport(guard, certificates.authority)
+        transport = HttpTransport(guard, Trust(ca_file=certificates.authority))
         answer = exchange(transport, f"https://hooks.example.com:{hook.port}/a%2Fb?c=%2F")
     assert answer.status == 200
     [request] = hook.received
@@ -54,7 +54,7 @@ def test_a_tls_connection_is_kept_and_opened_once(tmp_path):
     certificates = make_certificates(tmp_path)
     guard = AddressGuard.from_text("127.0.0.1")
     with Receiver(tls=certificates.server_context()) as hook:
-        transport = HttpTransport(guard, certificates.authority)
+        transport = HttpTransport(guard, Trust(ca_file=certificates.authority))
         for _ in range(3):
             request = requests.Request("GET", hook.url).prepare()
             assert transport.exchange(request, LIMITS, lambda: None).status == 200
@@ -67,7 +67,7 @@ def test_a_certificate_of_another_name_is_refused(tmp_path, names):
     names["hooks.example.com"] = ["127.0.0.1"]
     guard = AddressGuard.from_text("127.0.0.1")
     with Receiver(tls=certificates.server_context()) as hook:
-        transport = HttpTransport(guard, certificates.authority)
+        transport = HttpTransport(guard, Trust(ca_file=certificates.authority))
         with pytest.raises(StepError, match=r"certificate of hooks.example.com is not valid"):
             exchange(transport, f"https://hooks.example.com:{hook.port}/")
     assert hook.received == []

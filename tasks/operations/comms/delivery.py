@@ -14,11 +14,11 @@ from pydantic import SecretStr
 from app.errors import StepError
 from app.step import Secret, State, StepResult
 from tasks.operations.base import OperationContext
-from tasks.operations.comms.kept import Kept
 from tasks.operations.comms.retries import pause, wait_before
 from tasks.runners.addresses import AddressGuard
 from tasks.runners.base import StepControl
-from tasks.runners.http_transport import Answer, HttpTransport, Limits, check_url
+from tasks.runners.http_transport import Answer, HttpTransport, Limits, Trust, check_url
+from tasks.runners.kept import Kept
 from tool_catalog.model import Reason
 
 TRIES = 4
@@ -84,7 +84,7 @@ def deliver(message: Message, context: OperationContext) -> Delivered:
     guard = guard_for(settings.allow_private)
     check_url(message.url.reveal(), guard, https_only=message.https_only)
     key = (settings.allow_private, settings.http_ca_file)
-    transport = KEPT.take(key) or HttpTransport(guard, settings.http_ca_file)
+    transport = KEPT.take(key) or HttpTransport(guard, Trust(ca_file=settings.http_ca_file))
     try:
         return _Sending(message, context.control, transport).run()
     finally:

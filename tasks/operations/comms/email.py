@@ -15,10 +15,10 @@ from typing import Any
 from app.errors import StepError, Stopped, UserError
 from app.step import State, StepResult
 from tasks.operations.base import OperationContext
-from tasks.operations.comms.kept import Kept
 from tasks.operations.comms.mail_server import Server, find_server
 from tasks.operations.comms.retries import pause, wait_before
 from tasks.operations.comms.smtp import Reply, Session
+from tasks.runners.kept import Kept
 from tool_catalog.model import Reason
 
 TRIES = 3

@@ -1,4 +1,4 @@
-from tasks.operations.comms.kept import Kept
+from tasks.runners.kept import Kept
 
 
 class Connection:
