@@ -11,6 +11,7 @@ import pytest
 
 from app.admin.servers import find_free_port, start_postgres, start_redis
 from app.store.db import make_engine, migrate
+from tests.lab.engine import another_runs, run_engine
 from tests.lab.host import Hosts
 
 # A suite that is started in the background inherits an ignored SIGINT, and so would everything
@@ -97,17 +98,20 @@ def autocommit(database_url):
     engine.dispose()
 
 
+def unavailable(what):
+    """Skip on a laptop, fail in CI, which must have everything."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}, and CI must not lack it")
+    pytest.skip(what)
+
+
 @pytest.fixture(scope="session")
 def require_program():
     """`require_program("nmap")`: its path; skips on a laptop without it, fails in CI."""
 
     def find(name):
         path = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-        if path is None and os.environ.get("CI"):
-            pytest.fail(f"{name} is not installed, and CI must have it")
-        if path is None:
-            pytest.skip(f"{name} is not installed")
-        return path
+        return path or unavailable(f"{name} is not installed")
 
     return find
 
@@ -115,10 +119,8 @@ def require_program():
 @pytest.fixture(scope="session")
 def require_root():
     """What follows needs root: skips on a laptop, fails in CI."""
-    if os.geteuid() != 0 and os.environ.get("CI"):
-        pytest.fail("CI must run as root")
     if os.geteuid() != 0:
-        pytest.skip("needs root")
+        unavailable("needs root")
 
 
 @pytest.fixture(scope="session")
@@ -140,6 +142,22 @@ def make_systemd_hosts(require_systemd_hosts):
     """`make_systemd_hosts(4)`: fresh hosts of this test's own, half a second for all."""
     with Hosts() as hosts:
         yield lambda count, stem="web": hosts.start(*_names(stem, count))
+
+
+@pytest.fixture(scope="session")
+def require_docker_engine(require_root, require_program):
+    """What follows starts a Docker engine: skips on a laptop that cannot, fails in CI."""
+    for program in ("debootstrap", "dockerd", "docker", "iptables-save", "unshare", "ip"):
+        require_program(program)
+    if another_runs():
+        unavailable("another Docker engine holds this machine's packet filter")
+
+
+@pytest.fixture(scope="module")
+def docker_engine(require_docker_engine):
+    """A `tests.lab.engine.Engine` of this file's own; other processes wait for their turn."""
+    with run_engine() as engine:
+        yield engine
 
 
 def _names(stem, count):

@@ -24,14 +24,14 @@ class Claim:
 
     def release(self) -> None:
         """Sweep up, and let others have the number."""
-        with _locked():
+        with exclusive("claims"):
             self.sweep(self.number)
             _file(self.kind, self.number).unlink()
 
 
 def claim(kind: str, last: int, sweep: Callable[[int], None]) -> Claim:
     """Take a number from 1 to `last`; `sweep(number)` removes what a dead holder left behind."""
-    with _locked():
+    with exclusive("claims"):
         for path in RUN.glob(f"{kind}-*"):
             if not _is_alive(path.read_text()):
                 sweep(int(path.name.rpartition("-")[2]))
@@ -46,9 +46,10 @@ def _file(kind: str, number: int) -> Path:
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
+def exclusive(name: str) -> Iterator[None]:
+    """Hold what this machine can have once only; other processes wait."""
     RUN.mkdir(mode=0o700, exist_ok=True)
-    with (RUN / "lock").open("w") as lock:
+    with (RUN / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

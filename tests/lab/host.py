@@ -6,23 +6,21 @@ over a cable (veth) of its own, from 198.18.N.1 here to 198.18.N.2 there; it see
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.step import Credential, Secret, Target
 from tests.lab.claims import Claim, claim
+from tests.lab.control_groups import end_group
 from tests.lab.root_tree import CACHE, cache_lock, host_tree
 
 BOOT = Path(__file__).with_name("boot-host.sh")
-CONTROL_GROUPS = Path("/sys/fs/cgroup")
 MAX_HOSTS = 250
 BOOT_S = 30
 END_S = 10
@@ -188,32 +186,9 @@ def _link(number: int) -> str:
 
 
 def _sweep(number: int) -> None:
-    """End what still runs in a host's control groups, remove them, and see the cable gone."""
+    """End what still runs of a host, and see its cable gone."""
+    end_group(_link(number))
     deadline = time.monotonic() + END_S
-    patterns = (_link(number), f"*/{_link(number)}")  # of one hierarchy, or of several
-    groups = [group for pattern in patterns for group in CONTROL_GROUPS.glob(pattern)]
-    for group in groups:
-        while not _removed(group):
-            assert time.monotonic() < deadline, f"{group} is still in use"
-            time.sleep(0.02)
     while Path(f"/sys/class/net/{_link(number)}").exists():
         assert time.monotonic() < deadline, f"{_link(number)} is still there"
         time.sleep(0.02)
-
-
-def _removed(group: Path) -> bool:
-    folders = sorted([group, *group.rglob("*/")], reverse=True)
-    for folder in folders:
-        for pid in _members(folder):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        with suppress(OSError):  # not empty yet; the caller comes back
-            folder.rmdir()
-    return not group.exists()
-
-
-def _members(group: Path) -> Sequence[int]:
-    try:
-        return [int(word) for word in (group / "cgroup.procs").read_text().split()]
-    except OSError:  # removed meanwhile, or a folder without members
-        return []

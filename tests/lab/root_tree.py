@@ -69,10 +69,10 @@ def _make_tree(name: str, packages: Sequence[str], setup: str) -> Path:
     with cache_lock("trees"):
         if not tree.exists():
             print(f"making the root tree of {name}, once: most of a minute ...", flush=True)
-            for old in CACHE.glob(f"{name}-*"):
-                shutil.rmtree(old)
-            _bootstrap(tree.with_suffix(".new"), packages, setup)
-            tree.with_suffix(".new").rename(tree)
+            new = tree.with_suffix(".new")
+            shutil.rmtree(new, ignore_errors=True)  # of a run that was ended in the middle
+            _bootstrap(new, packages, setup)
+            new.rename(tree)
     return tree
 
 
