@@ -63,7 +63,8 @@ class SshRunner:
         if credential is None:
             raise StepError(
                 Reason.AUTH_FAILED,
-                f"there is no credential for {target.name}; add one to the asset",
+                f"there is no credential for {target.name}; "
+                f"'opsfarm credentials add NAME --asset {target.name} --user USER' adds one",
             )
         refuse_stopped(control)
         if command.precheck:

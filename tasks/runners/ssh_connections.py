@@ -5,8 +5,6 @@ fabric's own `run` keeps all output in memory as text, and leaves the remote pro
 is told to stop.
 """
 
-import base64
-import binascii
 import io
 import socket
 import threading
@@ -22,6 +20,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from app.errors import StepError
 from app.step import Credential, Target
+from tasks.runners.ssh_host_keys import SSH_PORT, changed_host_key, pinned_keys
 from tool_catalog.model import Reason
 
 _CONNECT_S = 10
@@ -115,18 +114,19 @@ class Connections:
 
 def connect(target: Target, credential: Credential) -> fabric.Connection:
     """A new connection, logged in; raises StepError saying what to do next."""
-    keys = _pinned_keys(target)
+    keys = pinned_keys(target)
     connection = fabric.Connection(
         target.address,
         user=credential.username,
-        port=target.port or 22,
+        port=target.port or SSH_PORT,
         config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig()),
         forward_agent=False,
         connect_timeout=_CONNECT_S,
         connect_kwargs=_login(credential),
     )
     known = connection.client.get_host_keys()
-    name = target.address if connection.port == 22 else f"[{target.address}]:{connection.port}"  # noqa: PLR2004  # ssh's own port
+    usual = connection.port == SSH_PORT
+    name = target.address if usual else f"[{target.address}]:{connection.port}"
     for key in keys:
         known.add(name, key.get_name(), key)
     connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
@@ -141,7 +141,7 @@ def connect(target: Target, credential: Credential) -> fabric.Connection:
 
 def unreachable(target: Target, error: BaseException, *, sent: bool = False) -> StepError:
     """The error of a host that does not answer (any more)."""
-    where = f"{target.name} ({target.address}:{target.port or 22})"
+    where = f"{target.name} ({target.address}:{target.port or SSH_PORT})"
     why = str(error) or type(error).__name__
     if sent:
         message = f"the connection to {where} was lost while the command ran: {why}"
@@ -196,42 +196,13 @@ def _private_key(credential: Credential) -> paramiko.PKey:
     )
 
 
-def _pinned_keys(target: Target) -> list[paramiko.PKey]:
-    """The host keys of the asset's `connection.host_key`: "ssh-ed25519 AAAA...", one per type."""
-    given = target.options.get("host_key") or ()
-    lines = [given] if isinstance(given, str) else given
-    if not lines:
-        raise StepError(
-            Reason.HOST_KEY_CHANGED,
-            f"the host key of {target.name} is not known; set connection.host_key on the asset "
-            "to its line of `ssh-keyscan`, once you have compared the fingerprint",
-        )
-    try:
-        return [_read_host_key(str(line)) for line in lines]
-    except (ValueError, IndexError, binascii.Error, paramiko.SSHException):
-        raise StepError(
-            Reason.HOST_KEY_CHANGED,
-            f"connection.host_key of {target.name} cannot be read; "
-            'it looks like "ssh-ed25519 AAAAC3..."',
-        ) from None
-
-
-def _read_host_key(line: str) -> paramiko.PKey:
-    kind, text = line.split()[:2]
-    return paramiko.PKey.from_type_string(kind, base64.b64decode(text, validate=True))
-
-
 def _explain(target: Target, credential: Credential, error: Exception) -> StepError:
     if isinstance(error, paramiko.BadHostKeyException):
-        return StepError(
-            Reason.HOST_KEY_CHANGED,
-            f"{target.name} shows another host key ({error.key.fingerprint}) than the one on "
-            "record; find out why before you set connection.host_key anew",
-        )
+        return changed_host_key(target, [error.key], pinned_keys(target))
     if isinstance(error, paramiko.AuthenticationException):
         return StepError(
             Reason.AUTH_FAILED,
-            f"{target.name} refused the login of {credential.username} "
-            f"with credential {credential.name}; check both",
+            f"{target.name} refused the login of {credential.username} with credential "
+            f"{credential.name}; check the user there, and that its key or password is this one",
         )
     return unreachable(target, error)

@@ -166,7 +166,7 @@ def test_a_step_that_is_no_longer_ours_starts_nothing(runner, sshd, tmp_path):
 
 
 def test_an_unknown_host_key_is_refused(runner, sshd):
-    with pytest.raises(StepError, match=r"set connection\.host_key on the asset") as info:
+    with pytest.raises(StepError, match="'opsfarm assets trust lab-host' shows") as info:
         run(runner, sshd, shell("true"), options={})
     assert info.value.reason is Reason.HOST_KEY_CHANGED
 
