@@ -23,10 +23,16 @@ from tool_catalog.model import Effect, Operation, Repeat
 from tool_catalog.names import did_you_mean, shorten, suggest
 from tool_catalog.params import ParameterFault, check_names, check_parameters
 
-#: Connections of a target that have a runner (tasks/runners/table.py).
-SERVED_CONNECTIONS = ("local", "ssh")
+#: What an operation runs, to the connections by which it reaches a target
+#: (tasks/runners/table.py). A Python operation says in `needs` if it takes only one of them.
+SERVED_CONNECTIONS: Mapping[str, tuple[str, ...]] = {
+    "argv": ("local", "ssh"),
+    "powershell": ("winrm",),
+    "http": ("http",),
+    "python": ("local", "ssh", "winrm", "http"),
+}
 #: Keys of an operation that load but that no worker acts on yet.
-UNSERVED_KEYS = ("http", "powershell", "before", "verify", "rate_limit")
+UNSERVED_KEYS = ("powershell", "rate_limit")
 
 #: What a step that runs for a given time may take beside that time.
 RUN_FOR_MARGIN_S = 30
@@ -79,16 +85,27 @@ def _find_static_targets(draft: Draft, effect: Effect, scene: Scene) -> tuple[Ta
         check_target_templates(draft)
         return ()
     targets = find_targets(draft, effect, scene) or ()
+    connections = find_connections(draft.operation)
     for target in targets:
-        if target.connection not in SERVED_CONNECTIONS:
+        if target.connection not in connections:
+            ways = " or ".join(connections)
             draft.faults.add(
                 "targets",
-                "not_served",
-                f"{target.name} is reached by {target.connection}, which is not served yet",
+                "wrong_connection",
+                f"{draft.name} is for assets reached by {ways}; "
+                f"{target.name} is reached by {target.connection}",
                 given=target.name,
-                allowed=list(SERVED_CONNECTIONS),
+                allowed=connections,
+                hint=f"name an asset whose connection has the type {ways}",
             )
     return targets
+
+
+def find_connections(operation: Operation) -> tuple[str, ...]:
+    """By which connections an operation can reach a target."""
+    if operation.needs.connection is not None:
+        return (operation.needs.connection,)
+    return next(ways for kind, ways in SERVED_CONNECTIONS.items() if getattr(operation, kind))
 
 
 def _refuse_unserved(draft: Draft) -> None:

@@ -19,6 +19,17 @@ operations:
     effect: read
     argv: [show-thing]
     examples: [{parameters: {}}]
+  ask:
+    summary: How it says it is
+    effect: read
+    http: {method: GET, path: /state}
+    examples: [{parameters: {}}]
+  act:
+    summary: Ask in Python
+    effect: read
+    needs: {connection: http}
+    python: network.thing:act
+    examples: [{parameters: {}}]
   restart:
     summary: Restart it
     effect: change
@@ -65,7 +76,22 @@ def test_a_promise_that_nothing_keeps_yet_is_refused(reject):
     assert "'verify'" in fault.message
 
 
-def test_a_target_without_a_runner_is_refused(reject):
-    (fault,) = reject(b"steps: [{tool: thing, operation: show, targets: host-1}]", "winrm")
-    assert (fault.path, fault.code, fault.given) == ("steps[0].targets", "not_served", "host-1")
-    assert fault.allowed == "local, ssh"
+@pytest.mark.parametrize(
+    ("operation", "connection", "allowed"),
+    [
+        ("show", "http", "local, ssh"),
+        ("ask", "ssh", "http"),
+        ("act", "ssh", "http"),
+    ],
+)
+def test_a_target_that_is_reached_in_another_way_is_refused(reject, operation, connection, allowed):
+    plan = f"steps: [{{tool: thing, operation: {operation}, targets: host-1}}]"
+    (fault,) = reject(plan.encode(), connection)
+    assert (fault.path, fault.code) == ("steps[0].targets", "wrong_connection")
+    assert (fault.given, fault.allowed) == ("host-1", allowed)
+    assert f"host-1 is reached by {connection}" in fault.message
+
+
+def test_a_read_over_http_has_no_local_target(reject):
+    (fault,) = reject(b"steps: [{tool: thing, operation: ask}]")
+    assert (fault.code, fault.given) == ("wrong_connection", "local")
