@@ -4,11 +4,12 @@ import logging
 from itertools import groupby
 from typing import Any
 
+from app.blocks import own_rows
 from app.errors import Unavailable
 from app.outcome import summarise
 from app.parts import FarmView, Parts
-from app.store.ledger import row_json
-from app.store.outbox import DueStep, Outbox
+from app.step import State
+from app.store.outbox import DueStep, Outbox, Unrun
 from app.validate import DueFailure, Skip, check_due, name_references
 from tool_catalog.model import Reason
 
@@ -25,9 +26,8 @@ def serve_due(parts: Parts, outbox: Outbox) -> None:
         except Exception:  # one plan's step must not hold up all others
             log.exception("step %s could not be rendered", due.step_id)
             summary = "rendering it broke inside opsfarm; the dispatcher's log says where"
-            parts.publisher.publish(
-                outbox.settle_due(due.step_id, "failed", Reason.INTERNAL.value, summary)
-            )
+            broken = Unrun(State.FAILED, summary, Reason.INTERNAL)
+            parts.publisher.publish(outbox.settle_due(due.step_id, broken, parts.settings.window))
 
 
 def _serve(due: DueStep, parts: Parts, outbox: Outbox) -> None:
@@ -40,20 +40,21 @@ def _serve(due: DueStep, parts: Parts, outbox: Outbox) -> None:
         parts.rules,
         principal=due.principal,
     )
+    window = parts.settings.window
     if isinstance(outcome, Skip):
-        sending = outbox.settle_due(due.step_id, "skipped", None, outcome.message)
+        sending = outbox.settle_due(due.step_id, Unrun(State.SKIPPED, outcome.message), window)
     elif isinstance(outcome, DueFailure):
-        sending = outbox.settle_due(due.step_id, "failed", outcome.reason.value, outcome.message)
+        failed = Unrun(State.FAILED, outcome.message, outcome.reason)
+        sending = outbox.settle_due(due.step_id, failed, window)
     else:
-        rows = [row_json(step, row) for step in outcome for row in step.rows]
-        sending = outbox.expand_step(due.step_id, rows, parts.settings.window)
+        sending = outbox.expand_step(due.step_id, outcome, window)
     parts.publisher.publish(sending)
 
 
 def _make_context(due: DueStep, outbox: Outbox) -> dict[str, Any]:
     """What the template may see: the earlier steps that it names, and its execution."""
     keys = name_references(due.template)
-    rows = outbox.rows_before(due, keys) if keys else []
+    rows = own_rows(due.template, outbox.rows_before(due, keys) if keys else [])
     steps = {key: summarise(list(group)) for key, group in groupby(rows, lambda row: row["key"])}
     execution = {
         "id": str(due.execution_id),

@@ -11,10 +11,11 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 
 from app.json_text import write_json
-from app.plan import CheckedPlan, CheckedRow, CheckedStep
+from app.plan import CheckedPlan
 from app.principal import Principal
 from app.step import Step, StepResult, Target
 from app.store.db import guard_unavailable
+from app.store.rows import plan_json, result_json, rows_json
 from tool_catalog.model import Effect, Repeat
 
 
@@ -83,8 +84,8 @@ class Ledger:
         """Write an execution with all its steps; mark up to `send` rows (or one run) as sent."""
         answer = self._call(
             "open_execution",
-            write_json(_execution_json(plan, asked)),
-            write_json([row for step in plan.steps for row in _rows_json(step)]),
+            write_json(plan_json(plan) | _submission_json(asked)),
+            write_json(rows_json(plan.steps)),
             send,
         )
         return Opened(
@@ -115,9 +116,10 @@ class Ledger:
         answer = self._call("heartbeat", worker, list(tokens))
         return {UUID(t) for t in answer["mine"]}, {UUID(t) for t in answer["stop"]}
 
-    def arm_step(self, step: Step) -> bool:
-        """Say that the effect is about to happen. False: do not act."""
-        return bool(self._call("arm_step", step.id, step.token))
+    def arm_step(self, step: Step, before: object = None) -> bool:
+        """Say that the effect is about to happen, and how the world is. False: do not act."""
+        told = None if before is None else write_json(before)
+        return bool(self._call("arm_step", step.id, step.token, told))
 
     def finish_step(
         self,
@@ -197,93 +199,14 @@ def _mark(argument: object) -> str:
     return "%s"
 
 
-def result_json(result: StepResult) -> dict[str, Any]:
-    """A step's result as it is kept."""
-    return {
-        "summary": result.summary,
-        "output": result.output,
-        "exit_code": result.exit_code,
-        "changed": result.changed,
-        "stdout_tail": result.stdout_tail,
-        "stderr_tail": result.stderr_tail,
-        "artifacts": [_artifact_json(artifact) for artifact in result.artifacts],
-        "duration_s": round(result.duration_s, 3),
-        "stopped": result.stopped,
-    }
-
-
-def _artifact_json(artifact: Any) -> dict[str, Any]:  # noqa: ANN401  # app.step.Artifact
-    return {name: getattr(artifact, name) for name in artifact.__slots__}
-
-
-def _execution_json(plan: CheckedPlan, asked: Submission) -> dict[str, Any]:
+def _submission_json(asked: Submission) -> dict[str, Any]:
     return {
         "id": str(asked.execution_id),
         "tenant": asked.principal.tenant,
-        "name": plan.name,
         "principal_id": asked.principal.id,
         "principal": asked.principal.name,
         "idempotency_key": asked.key,
-        "plan_digest": plan.digest,
-        "plan": plan.document,
         "source": asked.source,
-        "warnings": list(plan.warnings),
-        "stages": plan.stages,
-        "finally_stage": plan.finally_stage,
-    }
-
-
-def _rows_json(step: CheckedStep) -> list[dict[str, Any]]:
-    shared = {
-        "position": step.position,
-        "key": step.key,
-        "stage": step.stage,
-        "tool": step.tool,
-        "operation": step.operation,
-        "domain": step.domain,
-        # May ride in a chain: what it does is known, and one row completes its stage.
-        "linkable": not step.dynamic and len(step.rows) == 1,
-        "dynamic": step.dynamic,
-        "template": step.template,
-        "on_failure": step.on_failure,
-        "queue_timeout_s": step.queue_timeout_s,
-        "max_retries": step.max_retries,
-        "backoff_s": step.backoff_s,
-    }
-    return [
-        shared | {"target_index": index} | row_json(step, row)
-        for index, row in enumerate(step.rows)
-    ]
-
-
-def row_json(step: CheckedStep, row: CheckedRow) -> dict[str, Any]:
-    """What differs between the rows of a step, or is known only once it was rendered."""
-    return {
-        "parameters": row.parameters,
-        "target": target_json(row.target),
-        "asset_id": row.target.asset_id if row.target else None,
-        "secrets": list(step.secrets),
-        "mutex": row.mutex,
-        "queue": step.queue,
-        "effect": step.effect.value,
-        "repeat": step.repeat.value,
-        "timeout_s": step.timeout_s,
-        "needs": step.needs,
-    }
-
-
-def target_json(target: Target | None) -> dict[str, Any] | None:
-    """A target as it is kept with its row."""
-    if target is None:
-        return None
-    return {
-        "name": target.name,
-        "asset_id": target.asset_id,
-        "address": target.address,
-        "connection": target.connection,
-        "port": target.port,
-        "os": target.os,
-        "options": dict(target.options),
     }
 
 
@@ -309,6 +232,7 @@ def _read_step(answer: Mapping[str, Any], token: UUID) -> Step:
         backoff_s=answer["backoff_s"],
         secrets=tuple(answer["secrets"]),
         principal=answer["principal"],
+        run_as=answer["run_as"],
     )
 
 

@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import Engine, text
 
 from app.json_text import write_json
+from app.plan import CheckedStep
 from app.principal import Principal, Role
+from app.step import State
 from app.store.db import guard_unavailable
 from app.store.ledger import Link, Sending, call, read_sending
+from app.store.rows import expansion_json
+from tool_catalog.model import Reason
 
 DUE_LIMIT = 50
 RETENTION_BATCH = 200
@@ -26,7 +30,7 @@ _DUE = """
 """
 _BEFORE = """
     select id, position, key, stage, target_index, tool, operation, effect, state, attempt, queue,
-           worker, blocked_by, reason, result, target
+           worker, blocked_by, reason, result, target, item, run_as
     from steps where execution_id = :execution and stage < :stage and key = any (:keys)
     order by stage, target_index, id
 """
@@ -67,6 +71,15 @@ class DueStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Unrun:
+    """Why a due step does not run: skipped, or failed for a reason."""
+
+    state: Literal[State.SKIPPED, State.FAILED]
+    summary: str
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """A running row, as the sweeper sees it."""
 
@@ -90,14 +103,24 @@ class Outbox:
         rows = self._read(_BEFORE, execution=due.execution_id, stage=due.stage, keys=list(keys))
         return [dict(row) for row in rows]
 
-    def expand_step(self, step_id: int, rows: Sequence[Mapping[str, Any]], send: int) -> Sending:
-        """Give a rendered step its rows; gives those to publish."""
-        return read_sending(self._call("expand_step", step_id, write_json(rows), send))
+    def expand_step(self, step_id: int, steps: Sequence[CheckedStep], send: int) -> Sending:
+        """Put rendered steps, their stages counted from 0, in a due row's place.
 
-    def settle_due(self, step_id: int, state: str, reason: str | None, summary: str) -> Sending:
-        """End a due step without running it: skipped or failed."""
-        result = write_json({"summary": summary})
-        answer = self._call("settle", step_id, None, ["due"], state, reason, result, None, 64)
+        Gives the rows to publish, at most `send`.
+        """
+        rows = write_json(expansion_json(steps))
+        return read_sending(self._call("expand_step", step_id, rows, send))
+
+    def settle_due(self, step_id: int, ended: Unrun, send: int) -> Sending:
+        """End a due step, or its whole block, without running it; what follows, at most `send`."""
+        answer = self._call(
+            "settle_due",
+            step_id,
+            ended.state.value,
+            ended.reason.value if ended.reason else None,
+            ended.summary,
+            send,
+        )
         return read_sending(answer)
 
     def queues(self) -> list[str]:

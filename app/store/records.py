@@ -20,13 +20,13 @@ EVENTS_LIMIT = 1000
 _EXECUTION = """
     select e.id, e.name, e.state, e.source, e.warnings, e.created_at, e.finished_at, e.plan_digest,
            e.cancel_requested_at, e.cancelled_by, e.cancel_reason, e.finally_stage,
-           e.idempotency_key, p.name as principal
+           e.idempotency_key, e.plan_name, e.plan_version, e.rerun_of, p.name as principal
     from executions e join principals p on p.id = e.principal_id
 """
 _STEPS = """
     select id, position, key, stage, target_index, tool, operation, effect, state, attempt, queue,
-           worker, blocked_by, reason, result, target, started_at, sent_at, not_before
-    from steps where execution_id = :execution order by stage, target_index, id
+           worker, blocked_by, reason, result, target, item, run_as, started_at, sent_at, not_before
+    from steps where execution_id = :execution order by position, stage, target_index, id
 """
 # Only what is below every running transaction: a late commit with a lower id would be missed
 # for ever by a reader that goes by id alone.
@@ -176,7 +176,7 @@ class Records:
 def show_execution(head: RowMapping, rows: Sequence[RowMapping]) -> dict[str, Any]:
     """The execution JSON: its head and one entry for each step of the plan."""
     steps = []
-    for _, group in groupby(rows, key=lambda row: (row["stage"], row["position"])):
+    for _, group in groupby(rows, key=lambda row: row["position"]):
         of_step = [dict(row) for row in group]
         section = "finally" if of_step[0]["stage"] >= head["finally_stage"] else "main"
         steps.append(summarise(of_step, section=section))
@@ -205,6 +205,10 @@ def _show_head(row: RowMapping) -> dict[str, Any]:
         "state": row["state"],
         "principal": row["principal"],
         "source": row["source"],
+        "plan": {"name": row["plan_name"], "version": row["plan_version"]}
+        if row["plan_name"]
+        else None,
+        "rerun_of": str(row["rerun_of"]) if row["rerun_of"] else None,
         "key": row["idempotency_key"],
         "created_at": _iso(row["created_at"]),
         "finished_at": _iso(row["finished_at"]),

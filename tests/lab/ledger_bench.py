@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,10 +13,11 @@ from sqlalchemy import Connection, Engine, insert, text
 from app.plan import CheckedPlan, CheckedRow, CheckedStep
 from app.principal import Principal, Role
 from app.step import State, Step, StepResult, Target
-from app.store.ledger import Finished, Ledger, Opened, Submission, call
+from app.store.ledger import Finished, Ledger, Opened, Sending, Submission, call
 from app.store.models import Principal as PrincipalRow
-from app.store.outbox import Lease, Outbox
+from app.store.outbox import Lease, Outbox, Unrun
 from app.store.records import Records
+from tests.lab.shapes import Batches, Entry, lay_out
 from tool_catalog.model import Effect, Reason, Repeat
 
 TENANT = "default"
@@ -59,16 +60,13 @@ def make_change(key: str = "change", **members: Any) -> CheckedStep:
     return make_step(key, **{"effect": Effect.CHANGE, "repeat": Repeat.NEVER, **members})
 
 
-def make_plan(*steps: CheckedStep, last: tuple[CheckedStep, ...] = (), digest="d") -> CheckedPlan:
-    """One stage for each step; `last` is the plan's `finally`."""
-    placed = []
-    for number, step in enumerate((*steps, *last)):
-        section = "main" if number < len(steps) else "finally"
-        members = {name: getattr(step, name) for name in step.__slots__}
-        placed.append(
-            CheckedStep(**{**members, "position": number + 1, "stage": number, "section": section})
-        )
-    return CheckedPlan("plan", digest, {}, tuple(placed))
+def make_plan(*entries: Entry | Batches, last: tuple = (), digest="d") -> CheckedPlan:
+    """Each entry in stages of its own; `last` is the plan's `finally`."""
+    main = lay_out(entries)
+    behind = max((step.position for step in main), default=0)
+    stages = max((step.stage for step in main), default=-1) + 1
+    ending = [replace(each, section="finally") for each in lay_out(last, behind + 1, stages)]
+    return CheckedPlan("plan", digest, {}, (*main, *ending))
 
 
 def done(state: State = State.SUCCEEDED, reason: Reason | None = None, **members) -> StepResult:
@@ -107,9 +105,17 @@ class LedgerBench:
         asked = Submission(uuid4(), principal or self.principal, "test", key)
         return self.ledger.open_execution(plan, asked, send)
 
-    def open(self, *steps: CheckedStep, last: tuple[CheckedStep, ...] = (), send=64) -> UUID:
+    def open(self, *steps: Entry | Batches, last: tuple = (), send=64) -> UUID:
         """An execution of these steps."""
         return self.submit(make_plan(*steps, last=last), send=send).execution_id
+
+    def expand(self, step_id: int, *steps: CheckedStep, send=64) -> Sending:
+        """Put these steps in a due row's place."""
+        return self.outbox.expand_step(step_id, steps, send)
+
+    def end_due(self, step_id: int, state=State.SKIPPED, reason=None, summary="when", send=64):
+        """End a due row without running it."""
+        return self.outbox.settle_due(step_id, Unrun(state, summary, reason), send)
 
     def ask(self, query: str, **values: Any) -> list[dict[str, Any]]:
         """Rows of a plain query."""

@@ -64,8 +64,8 @@ def test_a_due_step_is_cancelled_and_cannot_be_expanded(bench):
     bench.cancel(execution)
     assert bench.states(execution) == ["cancelled"]
     step_id = bench.step_id(execution, "late")
-    assert bench.outbox.expand_step(step_id, [{"parameters": {}}], 64).run == ()
-    assert bench.outbox.settle_due(step_id, "skipped", None, "x").run == ()
+    assert bench.expand(step_id, make_step("late", position=1)).run == ()
+    assert bench.end_due(step_id).run == ()
     assert bench.states(execution) == ["cancelled"]
 
 

@@ -1,11 +1,9 @@
 """The outbox: what is due is handed out once, what was lost again, in a fair order."""
 
 import pytest
-from sqlalchemy.exc import IntegrityError
 
 from app.step import State
 from app.store.ledger import call
-from app.store.listener import Listener
 from tests.lab.ledger_bench import (
     FAILED,
     InThread,
@@ -23,26 +21,6 @@ QUEUE = "automation"
 def taken(bench, limit=64, resend_s=None, queue=QUEUE):
     """Ids of the rows that the outbox gives."""
     return [each.run[0].step_id for each in bench.outbox.take_unsent(queue, limit, resend_s)]
-
-
-def make_rows(*targets, **members):
-    """What rendering a dynamic step gives."""
-    return [
-        {
-            "parameters": {"host": name},
-            "target": None,
-            "asset_id": None,
-            "secrets": [],
-            "mutex": None,
-            "queue": QUEUE,
-            "effect": "read",
-            "repeat": "read",
-            "timeout_s": 30.0,
-            "needs": {},
-            **members,
-        }
-        for name in targets
-    ]
 
 
 def test_unsent_rows_are_handed_out_once(bench):
@@ -201,85 +179,6 @@ def test_a_claim_and_a_time_out_have_one_winner(bench):
         bench.wait_for_lock()
     assert claim.result() is None
     assert bench.states(execution) == ["failed"]
-
-
-def test_due_steps_are_told_to_the_dispatcher(bench):
-    with Listener(bench.autocommit, "opsfarm_dispatch") as notes:
-        execution = bench.open(make_step("a"), make_step("late", dynamic=True, template={"x": 1}))
-        assert bench.outbox.due_steps() == []
-        bench.run(execution, "a")
-        assert notes.wait(5) == ["due"]
-    [due] = bench.outbox.due_steps()
-    assert due.step_id == bench.step_id(execution, "late")
-    assert (due.section, due.template, due.execution_state) == ("main", {"x": 1}, "running")
-
-
-@pytest.mark.parametrize(("result", "state"), [(done(), "succeeded"), (FAILED, "failed")])
-def test_a_due_step_of_finally_sees_how_the_main_part_ended(bench, result, state):
-    last = make_step("late", dynamic=True, template={})
-    execution = bench.open(make_step("a"), last=(last,))
-    bench.run(execution, "a", result)
-    [due] = bench.outbox.due_steps()
-    assert (due.section, due.execution_state) == ("finally", state)
-
-
-@pytest.mark.parametrize("names", [("one",), ("one", "two", "three")])
-def test_a_dynamic_step_becomes_its_rows(bench, names):
-    late = make_step("late", dynamic=True, template={})
-    execution = bench.open(late, make_step("b"))
-    sending = bench.outbox.expand_step(bench.step_id(execution, "late"), make_rows(*names), 64)
-    rows = bench.rows(execution, "late")
-    assert [row["parameters"]["host"] for row in rows] == list(names)
-    assert [row["target_index"] for row in rows] == list(range(len(names)))
-    assert {row["state"] for row in rows} == {"queued"}
-    assert [link.step_id for link in sending.run][: len(rows)] == [row["id"] for row in rows]
-    for n in range(len(names)):
-        assert bench.states(execution)[-1] == "pending"
-        bench.finish(bench.take(execution, "late", n))
-    assert bench.states(execution)[-1] == "queued"
-    bench.run(execution, "b")
-    assert bench.state(execution) == "succeeded"
-
-
-def test_a_dynamic_step_cannot_become_nothing(bench):
-    """No targets is an end of its own (`settle_due`): a stage without rows would never end."""
-    execution = bench.open(make_step("late", dynamic=True, template={}))
-    before = bench.rows(execution)
-    with pytest.raises(IntegrityError):
-        bench.outbox.expand_step(before[0]["id"], [], 64)
-    assert bench.rows(execution) == before
-
-
-@pytest.mark.parametrize(
-    ("state", "reason", "states"),
-    [("skipped", None, ["skipped", "queued"]), ("failed", "no_targets", ["failed", "skipped"])],
-)
-def test_a_dynamic_step_ends_without_running(bench, state, reason, states):
-    execution = bench.open(make_step("late", dynamic=True, template={}), make_step("b"))
-    sending = bench.outbox.settle_due(bench.step_id(execution, "late"), state, reason, "so it is")
-    assert bench.states(execution) == states
-    assert [link.tool for link in sending.run] == (["b"] if state == "skipped" else [])
-    row = bench.rows(execution)[0]
-    assert (row["reason"], row["result"]["summary"]) == (reason, "so it is")
-
-
-def test_a_step_is_expanded_once(bench):
-    execution = bench.open(make_step("late", dynamic=True, template={}))
-    step_id = bench.step_id(execution, "late")
-    answers = all_at_once(
-        [lambda: bench.outbox.expand_step(step_id, make_rows("a", "b"), 64).run] * 5
-    )
-    assert sorted(len(run) for run in answers) == [0, 0, 0, 0, 2]
-    assert len(bench.rows(execution)) == 2
-    assert bench.execution(execution)["stage_open"] == 2
-
-
-def test_an_expansion_keeps_within_the_window(bench):
-    execution = bench.open(make_step("late", dynamic=True, template={}))
-    rows = make_rows(*[f"h{n}" for n in range(10)])
-    sending = bench.outbox.expand_step(bench.step_id(execution, "late"), rows, 3)
-    assert len(sending.run) == 3
-    assert len(taken(bench)) == 7
 
 
 def test_old_records_go_and_young_ones_stay(bench):

@@ -87,14 +87,13 @@ class Walk:
         rows = self._rows("due")
         if rows:
             row = rows[choice % len(rows)]
-            given = {name: row[name] for name in ("parameters", "queue", "effect", "repeat")}
-            given |= {"timeout_s": 30.0, "secrets": [], "needs": {}, "mutex": None}
-            self.bench.outbox.expand_step(row["id"], [given] * (1 + choice % 3), 64)
+            step = make_step(row["key"], position=row["position"], rows=1 + choice % 3)
+            self.bench.expand(row["id"], step)
 
     def _skip(self, choice: int) -> None:
         rows = self._rows("due")
         if rows:
-            self.bench.outbox.settle_due(rows[choice % len(rows)]["id"], "skipped", None, "when")
+            self.bench.end_due(rows[choice % len(rows)]["id"])
 
     def _say(self, word: str, step: Step) -> None:
         ledger = self.bench.ledger

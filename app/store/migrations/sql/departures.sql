@@ -64,7 +64,7 @@ begin
         return true;
     end if;
     update steps set state = 'queued', token = null, sent_at = null, worker = null,
-        attempt = attempt - 1, queued_at = clock_timestamp()
+        attempt = attempt - 1, started_at = null, queued_at = clock_timestamp()
     where id = p_step returning * into s;
     perform tell(s.tenant, s.execution_id, s.id, 'step.queued', null, step_facts(s));
     perform pg_notify('opsfarm_dispatch', 'released');
@@ -84,6 +84,9 @@ begin
     if not found then return jsonb_build_object('reaped', false); end if;
     v_result := jsonb_build_object(
         'summary', format('worker %s was lost after %s start(s)', s.worker, s.attempt));
+    if s.result ? 'before' then
+        v_result := v_result || jsonb_build_object('before', s.result -> 'before');
+    end if;
     if s.armed is not null and s.repeat not in ('read', 'transactional', 'idempotent', 'keyed') then
         perform interrupt_step(p_step, p_token, 'worker_lost', v_result);
         return jsonb_build_object('reaped', true, 'to', 'interrupted', 'run', '[]'::jsonb);

@@ -1,8 +1,10 @@
--- Rows of the open stage that were never published, oldest first; marks them.
-create function mark_sent(e executions, p_send int) returns bigint[] language sql as $$
+-- Rows of the open stage behind row `p_after` that were never published, oldest first; marks them.
+create function mark_sent(e executions, p_after bigint, p_send int) returns bigint[]
+language sql as $$
     with chosen as (
         select id from steps
-        where execution_id = e.id and stage = e.stage and state = 'queued' and sent_at is null
+        where execution_id = e.id and stage = e.stage and id > p_after
+          and state = 'queued' and sent_at is null
           and blocked_by is null  -- the dispatcher looks whether its mutex is free
           and (not_before is null or not_before <= clock_timestamp())
         order by id limit p_send
@@ -15,8 +17,9 @@ $$;
 
 -- What the caller should publish now, marked as sent. `link`: the row that Celery itself will
 -- publish next. `run`: rows to publish; as one chain when `chain` (the rows behind the first are
--- still pending and are claimed only once they were promoted).
-create function send_next(e executions, p_link bigint, p_send int) returns jsonb
+-- still pending and are claimed only once they were promoted). `p_after`: the row of the open stage
+-- that made room; those before it were looked at, or are the dispatcher's.
+create function send_next(e executions, p_link bigint, p_after bigint, p_send int) returns jsonb
 language plpgsql as $$
 declare
     v_ids bigint[]; v_run jsonb;
@@ -29,7 +32,7 @@ begin
         end if;
     end if;
     if e.stage < e.stages and e.stage_open > 0 and v_ids is null then
-        v_ids := mark_sent(e, p_send);
+        v_ids := mark_sent(e, p_after, p_send);
     end if;
     if v_ids is null then
         return jsonb_build_object('link', false, 'chain', false, 'run', '[]'::jsonb);

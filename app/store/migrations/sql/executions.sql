@@ -1,15 +1,62 @@
+-- Rows of one execution, their stages counted from `p_stage`; gives the ids of those in that stage
+-- that have something to do. A step with nothing to do is skipped from the start. `p_places`: the
+-- ids of placeholders by position, which the first row of each takes over.
+create function insert_steps(e executions, p_rows jsonb, p_stage int, p_places jsonb)
+returns bigint[] language sql as $$
+    with made as (
+        insert into steps (
+            id, tenant, execution_id, principal_id, position, key, target_index, stage, tool,
+            operation, domain, queue, effect, repeat, linkable, dynamic, template, parameters,
+            target, asset_id, item, run_as, secrets, on_failure, max_parallel, max_failures, block,
+            block_on_failure, timeout_s, queue_timeout_s, max_retries, backoff_s, needs, mutex,
+            state, result, finished_at)
+        overriding system value
+        select coalesce(case when x.first then (p_places ->> x.position::text)::bigint end,
+                        nextval('steps_id_seq')),
+               e.tenant, e.id, e.principal_id, x.position, x.key, x.target_index, p_stage + x.stage,
+               x.tool, x.operation, x.domain, x.queue, x.effect, x.repeat, x.linkable, x.dynamic,
+               x.template, x.parameters, x.target, x.asset_id, x.item, x.run_as, x.secrets,
+               x.on_failure, x.max_parallel, x.max_failures, x.block, x.block_on_failure,
+               x.timeout_s, x.queue_timeout_s, x.max_retries, x.backoff_s, x.needs, x.mutex,
+               case when x.skipped is null then 'pending' else 'skipped' end,
+               case when x.skipped is not null then jsonb_build_object('summary', x.skipped) end,
+               case when x.skipped is not null then clock_timestamp() end
+        from (
+            select * from jsonb_to_recordset(p_rows) as r (
+                position int, key text, target_index int, stage int, tool text, operation text,
+                domain text, queue text, effect text, repeat text, linkable boolean,
+                dynamic boolean, template jsonb, parameters jsonb, target jsonb, asset_id int,
+                item jsonb, run_as text, secrets text[], on_failure text, max_parallel int,
+                max_failures int, block int, block_on_failure text, timeout_s float,
+                queue_timeout_s float, max_retries int, backoff_s float, needs jsonb, mutex text,
+                skipped text, first boolean)
+            order by r.stage, r.position, r.target_index
+        ) x
+        returning *
+    ), told as (
+        insert into events (tenant, execution_id, step_id, kind, actor, data)
+        select m.tenant, m.execution_id, m.id, 'step.skipped', null,
+               step_facts(m) || jsonb_build_object('summary', m.result -> 'summary')
+        from made m where m.state = 'skipped'
+    )
+    select array_agg(id) from made where stage = p_stage and state = 'pending'
+$$;
+
 create function open_execution(p_execution jsonb, p_steps jsonb, p_send int) returns jsonb
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    e executions; v_first bigint;
+    e executions;
 begin
     insert into executions (id, tenant, name, principal_id, idempotency_key, plan_digest,
-                            source, warnings, state, stage, stages, finally_stage, stage_open)
+                            source, plan_name, plan_version, rerun_of, warnings, state, stage,
+                            stages, finally_stage, stage_open, shaped)
     select x.id, x.tenant, x.name, x.principal_id, x.idempotency_key, x.plan_digest,
-           x.source, x.warnings, 'running', -1, x.stages, x.finally_stage, 0
+           x.source, x.plan_name, x.plan_version, x.rerun_of, x.warnings, 'running', -1,
+           x.stages, x.finally_stage, 0, x.shaped
     from jsonb_to_record(p_execution) as x (
         id uuid, tenant text, name text, principal_id int, idempotency_key text, plan_digest text,
-        source text, warnings text[], stages int, finally_stage int)
+        source text, plan_name text, plan_version int, rerun_of uuid, warnings text[], stages int,
+        finally_stage int, shaped boolean)
     on conflict (tenant, principal_id, idempotency_key) do nothing
     returning * into e;
     if not found then
@@ -21,27 +68,13 @@ begin
                                   'same', e.plan_digest = p_execution ->> 'plan_digest');
     end if;
     insert into execution_plans (execution_id, plan) values (e.id, p_execution -> 'plan');
-    insert into steps (tenant, execution_id, principal_id, position, key, target_index, stage,
-                       tool, operation, domain, queue, effect, repeat, linkable, dynamic, template,
-                       parameters, target, asset_id, secrets, on_failure, timeout_s,
-                       queue_timeout_s, max_retries, backoff_s, needs, mutex, state)
-    select e.tenant, e.id, e.principal_id, x.position, x.key, x.target_index, x.stage,
-           x.tool, x.operation, x.domain, x.queue, x.effect, x.repeat, x.linkable, x.dynamic,
-           x.template, x.parameters, x.target, x.asset_id, x.secrets, x.on_failure, x.timeout_s,
-           x.queue_timeout_s, x.max_retries, x.backoff_s, x.needs, x.mutex, 'pending'
-    from jsonb_to_recordset(p_steps) as x (
-        position int, key text, target_index int, stage int, tool text, operation text,
-        domain text, queue text, effect text, repeat text, linkable boolean, dynamic boolean,
-        template jsonb, parameters jsonb, target jsonb, asset_id int, secrets text[],
-        on_failure text, timeout_s float, queue_timeout_s float, max_retries int,
-        backoff_s float, needs jsonb, mutex text)
-    order by x.stage, x.target_index;
     perform tell(e.tenant, e.id, null, 'execution.accepted', p_execution ->> 'principal',
                  jsonb_build_object('name', e.name, 'source', e.source,
                                     'rows', jsonb_array_length(p_steps)));
+    perform insert_steps(e, p_steps, 0, '{}');
     e := keep(advance(e, p_send));
     if p_send = 0 then perform pg_notify('opsfarm_dispatch', 'unsent'); end if;
-    return send_next(e, null, p_send)
+    return send_next(e, null, 0, p_send)
         || jsonb_build_object('created', true, 'execution_id', e.id, 'state', e.state);
 end $$;
 
@@ -68,7 +101,7 @@ begin
     e := close_unstarted(e, e.stage, v_below, 'cancelled', '{pending,due,waiting,queued}');
     e := keep(advance(e, p_send));
     perform pg_notify('opsfarm_cancel', e.id::text);
-    return send_next(e, null, p_send)
+    return send_next(e, null, 0, p_send)
         || jsonb_build_object('accepted', true, 'state', e.state);
 end $$;
 

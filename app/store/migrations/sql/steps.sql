@@ -47,7 +47,8 @@ begin
         'position', s.position, 'key', s.key, 'tool', s.tool, 'operation', s.operation,
         'effect', s.effect, 'repeat', s.repeat, 'parameters', s.parameters, 'target', s.target,
         'attempt', s.attempt, 'timeout_s', s.timeout_s, 'backoff_s', s.backoff_s,
-        'retries_left', s.max_retries + 1 - s.attempt, 'secrets', s.secrets, 'principal', p.name);
+        'retries_left', s.max_retries + 1 - s.attempt, 'secrets', s.secrets, 'principal', p.name,
+        'run_as', s.run_as);
 end $$;
 
 -- One call for a process: its running steps are alive. Returns the tokens that are still its own
@@ -73,11 +74,14 @@ begin
     return v_answer;
 end $$;
 
--- Immediately before the first irreversible action. False: do not act.
-create function arm_step(p_step bigint, p_token uuid) returns boolean
+-- Immediately before the first irreversible action. False: do not act. `p_before`: how the world
+-- was, for whoever must find out later what came of it.
+create function arm_step(p_step bigint, p_token uuid, p_before jsonb default null) returns boolean
 language plpgsql security definer set search_path = public, pg_temp as $$
 begin
-    update steps s set armed = clock_timestamp()
+    update steps s set armed = clock_timestamp(),
+        result = case when p_before is null then s.result
+                      else jsonb_build_object('before', p_before) end
     from executions e
     where s.id = p_step and s.token = p_token and s.state = 'running' and may_touch(s.domain)
       and e.id = s.execution_id and s.stage >= e.cancel_below;
@@ -108,11 +112,11 @@ begin
     if v_before = 'interrupted' then e.interrupted := e.interrupted - 1; end if;
     if v_before = 'waiting' then e.waiting := e.waiting - 1; end if;
     if p_state = 'failed' then
-        e.failed := e.failed + 1;
-        e.stopping := e.stopping or (s.on_failure = 'stop' and s.stage < e.finally_stage);
+        e := bear_failure(e, s);
     elsif p_state = 'cancelled' then
         e.cancelled := e.cancelled + 1;
     end if;
+    if s.max_parallel is not null then perform release_held(s); end if;
     v_stage := e.stage;
     e := advance(e, p_send);
     perform tell(s.tenant, s.execution_id, s.id, 'step.' || p_state, s.worker,
@@ -124,7 +128,8 @@ begin
         perform set_config('synchronous_commit', 'off', true);
     end if;
     -- Within a stage each end makes room for one row more; only a new stage opens the window.
-    return send_next(e, p_link, case when e.stage = v_stage then least(p_send, 1) else p_send end)
+    return case when e.stage = v_stage then send_next(e, p_link, s.id, least(p_send, 1))
+                else send_next(e, p_link, 0, p_send) end
         || jsonb_build_object('accepted', true, 'execution_state', e.state);
 end $$;
 

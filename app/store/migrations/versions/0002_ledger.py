@@ -13,6 +13,7 @@ FOLDER = Path(__file__).parents[1] / "sql"
 FILES = (
     "events",
     "stages",
+    "failures",
     "dispatch",
     "executions",
     "steps",

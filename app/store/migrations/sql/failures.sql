@@ -1,0 +1,64 @@
+-- What a failed row means for the rest of its step, its block and its plan.
+
+-- Who failed: the row's target, or its whole batch when it failed before it had rows.
+create function failed_targets(s steps) returns text[] language sql immutable as $$
+    select case
+        when s.target is not null then array[s.target ->> 'name']
+        when s.template -> 'batch' is not null and s.template -> 'batch' <> '[]'
+            then array(select jsonb_array_elements_text(s.template -> 'batch'))
+        else array['#' || s.id]
+    end
+$$;
+
+-- How many failures are new, and how many there are now: of a block's targets, each counted once,
+-- or of a step's rows.
+create function count_failure(s steps, out v_new int, out v_failed int) language plpgsql as $$
+begin
+    v_new := 1;
+    if s.block is not null then
+        insert into dropouts (execution_id, block, target, key)
+        select s.execution_id, s.block, name, s.key from unnest(failed_targets(s)) name
+        on conflict do nothing;
+        get diagnostics v_new = row_count;
+    end if;
+    insert into failure_counts as c (execution_id, block, position, failed)
+    values (s.execution_id, coalesce(s.block, 0),
+            case when s.block is null then s.position else 0 end, v_new)
+    on conflict on constraint pk_failure_counts do update set failed = c.failed + excluded.failed
+    returning c.failed into v_failed;
+end $$;
+
+-- What has not begun of the step, or of its block, is skipped; the plan goes on or stops.
+create function give_up(e executions, s steps, p_summary text) returns executions
+language plpgsql as $$
+begin
+    if s.block is null then
+        e := close_unstarted(e, s.stage, s.stage + 1, 'skipped', '{pending,due,waiting,queued}',
+                             p_summary, null, s.position);
+    else
+        e := close_unstarted(e, s.stage, e.stages, 'skipped', '{pending,due,waiting,queued}',
+                             p_summary, s.block);
+    end if;
+    e.stopping := e.stopping or (coalesce(s.block_on_failure, s.on_failure) = 'stop'
+                                 and s.stage < e.finally_stage);
+    return e;
+end $$;
+
+create function bear_failure(e executions, s steps) returns executions language plpgsql as $$
+declare
+    v_new int; v_failed int;
+begin
+    e.failed := e.failed + 1;
+    if s.template ? 'block' then return give_up(e, s, 'its block could not begin'); end if;
+    if s.block is null and s.max_failures is null then
+        e.stopping := e.stopping or (s.on_failure = 'stop' and s.stage < e.finally_stage);
+        return e;
+    end if;
+    if s.block is not null and s.on_failure = 'continue' then return e; end if;
+    select * into v_new, v_failed from count_failure(s);
+    if v_failed > s.max_failures and v_failed - v_new <= s.max_failures then
+        return give_up(e, s, format('not begun: %s failed, at most %s may', v_failed,
+                                    s.max_failures));
+    end if;
+    return e;
+end $$;
