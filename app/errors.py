@@ -67,15 +67,20 @@ class UserError(OpsfarmError):
 
 
 class PlanRejected(UserError):
-    """A plan with faults; nothing of it was accepted."""
+    """A plan with faults; nothing of it was accepted.
+
+    `plan` names the stored version whose text the faults' lines are in ("nightly@3").
+    """
 
     status = 422
     code = "plan_rejected"
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[Fault], plan: str | None = None) -> None:
         count = len(faults)
-        super().__init__(f"the plan has {count} fault{'s' if count != 1 else ''}")
+        name = f"the plan {plan}" if plan else "the plan"
+        super().__init__(f"{name} has {count} fault{'s' if count != 1 else ''}")
         self.faults = tuple(faults)
+        self.plan = plan
 
 
 class Malformed(UserError):

@@ -19,7 +19,7 @@ from app.members import (
 )
 from app.plan import MAX_BODY_BYTES, MAX_FAILURES, MAX_PARALLEL, MAX_STEPS, Plan
 from app.plan_name import ALLOWED, read_plan_name
-from tool_catalog.document import DocumentError, read_document
+from tool_catalog.document import Document, DocumentError, read_document
 
 MAX_KEY = 200
 MAX_NAME = 100
@@ -66,18 +66,20 @@ class PlanRequest:
 def read_request(body: bytes, *, source: str = "request") -> PlanRequest:
     """Read the bare form `{steps: [...]}` or the envelope `{execution_id, plan, inputs, limit}`.
 
+    The envelope's plan is a mapping, the text of a plan, or the name of a stored one.
     Raises Malformed when the text cannot be read, PlanRejected with every fault of its form.
     """
-    if len(body) > MAX_BODY_BYTES:
-        message = f"{source}: {len(body):,} bytes; at most {MAX_BODY_BYTES:,} are read"
-        hint = "put long texts and files into artifacts, or split the plan"
-        raise Malformed(message, hint=hint, faults=[_body_fault(message, hint, "too_large")])
-    try:
-        document = read_document(body, source=source)
-    except DocumentError as error:
-        fault = Fault("", "malformed", error.message, line=error.line, column=error.column)
-        raise Malformed(f"{source}: {error.message}", faults=[fault]) from None
+    document = _read_document(body, source)
     return _read_top(document.value, document.places)
+
+
+def read_plan_text(text: str) -> Plan:
+    """A plan from its text in YAML or JSON, without an envelope. Raises as `read_request`."""
+    document = _read_document(text, "plan")
+    faults = Faults(document.places)
+    plan = _read_plan(document.value, faults, kept=False)
+    faults.raise_if_any()
+    return plan
 
 
 def read_plan(document: Any, places: Mapping[str, tuple[int, int]] | None = None) -> Plan:  # noqa: ANN401  # any JSON value
@@ -89,6 +91,11 @@ def read_plan(document: Any, places: Mapping[str, tuple[int, int]] | None = None
     plan = _read_plan(document, faults, kept=True)
     faults.raise_if_any()
     return plan
+
+
+def is_plan_text(given: object) -> bool:
+    """Whether it is the text of a plan, and not the name of a stored one."""
+    return isinstance(given, str) and any(mark in given for mark in "\n:{")
 
 
 def fill_plan(plan: Plan, request: PlanRequest, *, stored: tuple[str, int] | None = None) -> Plan:
@@ -104,8 +111,17 @@ def fill_plan(plan: Plan, request: PlanRequest, *, stored: tuple[str, int] | Non
     )
 
 
-def _body_fault(message: str, hint: str, code: str) -> Fault:
-    return Fault("", code, message, hint=hint)
+def _read_document(text: bytes | str, source: str) -> Document:
+    size = len(text if isinstance(text, bytes) else text.encode(errors="replace"))
+    if size > MAX_BODY_BYTES:
+        message = f"{source}: {size:,} bytes; at most {MAX_BODY_BYTES:,} are read"
+        hint = "put long texts and files into artifacts, or split the plan"
+        raise Malformed(message, hint=hint, faults=[Fault("", "too_large", message, hint=hint)])
+    try:
+        return read_document(text, source=source)
+    except DocumentError as error:
+        fault = Fault("", "malformed", error.message, line=error.line, column=error.column)
+        raise Malformed(f"{source}: {error.message}", faults=[fault]) from None
 
 
 def _read_top(value: Any, places: Mapping[str, tuple[int, int]]) -> PlanRequest:  # noqa: ANN401  # any JSON value
@@ -116,19 +132,25 @@ def _read_top(value: Any, places: Mapping[str, tuple[int, int]]) -> PlanRequest:
         return PlanRequest(plan)
     top = Faults({path: at for path, at in places.items() if not path.startswith("plan.")})
     check_keys(value, ENVELOPE_KEYS, top)
+    given = value.get("plan")
     request = PlanRequest(
         plan=None,
         key=_read_key(value.get("execution_id"), top),
         inputs=read_given(value.get("inputs"), top),
         limit=read_text(value, "limit", top),
-        stored=_read_stored(value.get("plan"), top),
+        stored=None if is_plan_text(given) else _read_stored(given, top),
         places={at: place for at, place in top.places.items() if at != ""},
     )
+    if is_plan_text(given):
+        top.raise_if_any()
+        # Places are those of the plan's own text: those around it would be taken for its lines.
+        plan = fill_plan(read_plan_text(given), replace(request, places={}))
+        return replace(request, plan=plan)
     if request.stored is None and "plan" in value:
         inner = {path.removeprefix("plan."): at for path, at in places.items()
                  if path.startswith("plan.")}  # fmt: skip
         faults = Faults({**inner, "": places["plan"]}, top.found)
-        plan = _read_plan(value["plan"], faults, kept=False)
+        plan = _read_plan(given, faults, kept=False)
         request = replace(request, plan=fill_plan(plan, request))
     top.raise_if_any()
     return request

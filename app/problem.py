@@ -45,6 +45,8 @@ def show_problem(error: UserError | Unavailable) -> dict[str, Any]:
     problem = make_problem(error.code, error.status, error.message, hint=error.hint)
     if isinstance(error, PlanRejected | Malformed) and error.faults:
         problem["faults"] = [fault.as_json() for fault in error.faults]
+    if isinstance(error, PlanRejected) and error.plan:
+        problem["plan"] = error.plan
     return problem
 
 
@@ -67,7 +69,7 @@ def read_problem(problem: Mapping[str, Any]) -> OpsfarmError:
         return Unavailable(detail)
     faults = [_read_fault(fault) for fault in problem.get("faults", ())]
     if code == PlanRejected.code:
-        return PlanRejected(faults)
+        return PlanRejected(faults, problem.get("plan"))
     hint = problem.get("hint")
     if code == Malformed.code:
         return Malformed(detail, hint=hint, faults=faults)
