@@ -9,6 +9,7 @@ from typing import Any
 from app.errors import StepError
 from app.filling import HIDDEN_SECRETS, PLACEHOLDER, Text, Texts, as_text
 from app.http_request import Request, build_request, show_line, show_request
+from app.powershell import frame_script, write_parameters
 from app.step import Secret
 from tool_catalog.model import ArgvItem, CatalogError, Operation, ParameterType, Reason
 
@@ -18,10 +19,12 @@ _SIGNED = frozenset({ParameterType.INTEGER, ParameterType.NUMBER})
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One of argv, request or python. An argv never holds a secret; stdin and env may."""
+    """One of argv, request, script or python. Neither an argv nor a script ever holds a secret."""
 
     kind: str  # "argv" | "http" | "python" | "powershell"
     argv: tuple[str, ...] = ()
+    #: A PowerShell script; its parameters are in `stdin`, as JSON.
+    script: str | None = None
     stdin: Text | None = None
     env: Mapping[str, Text] = field(default_factory=dict)
     #: Run first; must exit 0 before the step is armed.
@@ -49,11 +52,15 @@ def build_command(
     """
     if operation.python is not None:
         return Command(kind="python", function=operation.python)
+    if operation.powershell is not None:
+        script = frame_script(operation.powershell)
+        stdin = write_parameters(parameters, secrets)
+        return Command(kind="powershell", script=script, stdin=stdin)
     texts = Texts(operation, parameters, secrets)
     if operation.http is not None:
         return _http_command(operation, build_request(operation, operation.http, texts), parameters)
     if operation.argv is None:
-        raise CatalogError(f"operation {operation.name}: only argv and python can be run here")
+        raise CatalogError(f"operation {operation.name} says not what to run")
     words = _Words(operation, parameters)
     env = {name: texts.fill(value) for name, value in operation.env.items()}
     run_for = _number(operation.run_for, parameters)
@@ -81,6 +88,7 @@ def show_command(command: Command) -> dict[str, Any]:
         "kind": command.kind,
         "argv": list(command.argv),
         "line": shlex.join(command.argv) if request is None else show_line(request),
+        "script": command.script,
         "stdin": None if command.stdin is None else str(command.stdin),
         "env": {name: str(value) for name, value in command.env.items()},
         "precheck": list(command.precheck),

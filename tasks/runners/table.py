@@ -4,9 +4,14 @@ from app.config import Settings
 from tasks.runners.base import Runner
 from tasks.runners.local import LocalRunner
 from tasks.runners.ssh import SshRunner
+from tasks.runners.winrm import WinrmRunner
 
 
 def make_runners(settings: Settings) -> dict[str, Runner]:
     """One runner per `Target.connection`, for the life of a worker; close each at its end."""
     scratch = settings.state_dir.absolute() / "run"
-    return {"local": LocalRunner(scratch), "ssh": SshRunner(scratch)}
+    return {
+        "local": LocalRunner(scratch),
+        "ssh": SshRunner(scratch),
+        "winrm": WinrmRunner(scratch, settings.http_ca_file),
+    }

@@ -104,9 +104,9 @@ def _stopped(ending: _Ending, *, verified: bool) -> str | None:
 
 
 def _stop_message(command: Command, *, verified: bool) -> str:
+    name = command.argv[0] if command.argv else "the script"
     if verified:
-        return f"{command.argv[0]} was stopped; it and its children are gone"
+        return f"{name} was stopped; it and its children are gone"
     return (
-        f"{command.argv[0]} was told to stop, but not seen to end; "
-        "look on the target for what may still run"
+        f"{name} was told to stop, but not seen to end; look on the target for what may still run"
     )

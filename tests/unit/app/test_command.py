@@ -248,9 +248,16 @@ def test_python_operations_name_their_function():
     assert show_command(command) == {"kind": "python", "function": "comms.mail:send"}
 
 
-def test_other_kinds_are_refused_by_name():
-    with pytest.raises(CatalogError, match="operation show: only argv and python"):
-        build_command(operation(python=None, powershell="Get-Service"), {})
+def test_a_pipeline_becomes_a_script_and_its_parameters_its_input():
+    shown = operation(argv=None, powershell="Get-Thing -Name $p.word -Login $p.login")
+    command = build_command(shown, PARAMETERS, SECRETS)
+    assert "Get-Thing -Name $p.word -Login $p.login" in command.script
+    assert "s3cret" not in command.script
+    assert json.loads(reveal(command.stdin)) == {"login": "s3cret$'", "word": "w"}
+    view = show_command(command)
+    assert view["kind"] == "powershell"
+    assert view["script"] == command.script
+    assert view["stdin"] == '{"login": "***", "word": "w"}'
 
 
 @given(argv=st.lists(st.text(st.characters(codec="utf-8"), min_size=1), min_size=1, max_size=5))
