@@ -18,6 +18,7 @@ from app.store.db import make_engine
 from app.store.inventory import Inventory
 from app.store.keyring import Keyring
 from app.store.ledger import Ledger
+from app.store.plans import StoredPlans
 from app.store.principals import Principals
 from app.store.records import Records
 from app.store.roster import RecentOffers, Roster
@@ -49,6 +50,7 @@ class Parts:
     roster: Roster
     recent_offers: RecentOffers
     schedules: Schedules
+    plans: StoredPlans
 
     def close(self) -> None:
         """Let go of the database connections."""
@@ -109,6 +111,7 @@ def build_parts(settings: Settings, celery: Celery | None = None, *, pool_size: 
         roster=roster,
         recent_offers=RecentOffers(roster, REMEMBERED_S),
         schedules=Schedules(engine),
+        plans=StoredPlans(engine),
     )
 
 
