@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tests.faults.arena import Arena, Verdict
 from tests.faults.faults import FAULTS
-from tests.lab.rabbitmq import run_rabbitmq
+from tests.lab.rabbitmq import RabbitMq
 
 EPMD = "epmd"
 
@@ -46,9 +46,9 @@ def play_all(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
-        with open_broker(broker, folder) as url, Arena(folder, seed, url) as arena:
+        with open_broker(broker, folder) as server, Arena(folder, seed, server) as arena:
             for fault in FAULTS:
-                if wanted not in fault.name or (fault.redis_only and not arena.broker_is_redis):
+                if wanted not in fault.name or not fault.fits(arena, seed):
                     continue
                 verdict = arena.play(fault.name, fault.run, plans, apart=fault.apart)
                 console.print(f"{broker} seed {seed}: {fault.name}: {_say(verdict)}", markup=False)
@@ -58,14 +58,17 @@ def play_all(
 
 
 @contextmanager
-def open_broker(broker: str, folder: Path) -> Iterator[str | None]:
-    """The URL of a RabbitMQ; None where the arena's own Redis serves."""
+def open_broker(broker: str, folder: Path) -> Iterator[RabbitMq | None]:
+    """A RabbitMQ; None where the arena's own Redis serves."""
     if broker == "redis":
         yield None
         return
     (folder / "rabbitmq").mkdir()
-    with run_rabbitmq(folder / "rabbitmq", EPMD) as url:
-        yield url
+    server = RabbitMq(folder / "rabbitmq", EPMD)
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 def _say(verdict: Verdict) -> str:

@@ -10,12 +10,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
 
+import psycopg2
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
@@ -27,11 +28,13 @@ from tests.faults.plans import HOSTS, OWN_HOSTS, SECRET, make_plan
 from tests.faults.process import TRIGGERS
 from tests.faults.world import World, write_tool
 from tests.lab.farm import Farm, Process
+from tests.lab.rabbitmq import RabbitMq
 from tests.lab.real_farm import Servers
 
 #: A supervisor's farm: two of each, so that one may die while the other serves.
 PROCESSES = ("automation", "automation", "dispatcher", "dispatcher")
-SETTLE_S = 60.0
+#: A submit is tried for so long.
+SUBMIT_S = 60.0
 #: How long plans are handed in before the fault falls.
 WARM_UP_S = 0.5
 _TRIES_S = 20.0
@@ -60,11 +63,11 @@ class Arena(AbstractContextManager["Arena"]):
 
     folder: Path
     seed: int
-    #: URL of a RabbitMQ; None: Redis.
-    amqp_url: str | None = None
+    #: The broker; None: the Redis among the arena's own servers.
+    rabbitmq: RabbitMq | None = None
     more: dict[str, str] = field(default_factory=dict)
-    #: Changes of the farm that must turn the suite red: run once after the migration.
-    spoil: Callable[["Arena"], None] = lambda _arena: None
+    #: How long the farm has to come to rest after a fault.
+    settle_s: float = 60.0
 
     def __enter__(self) -> Self:
         self.servers = Servers(self.folder / "servers")
@@ -73,10 +76,11 @@ class Arena(AbstractContextManager["Arena"]):
         self.world = World(self.folder / "world")
         self.triggers = self.folder / "triggers"
         self.triggers.mkdir()
+        self._noted: list[str] = []
+        self._changes: dict[str, str] = {}
         write_tool(self.folder / "farm" / "tools")
         self.farm = self._make_farm()
         self._fill_inventory()
-        self.spoil(self)
         self.accepted: list[UUID] = []
         self._stopped = threading.Event()
         self._roles: list[tuple[str, Process]] = [(name, self.start(name)) for name in PROCESSES]
@@ -94,11 +98,12 @@ class Arena(AbstractContextManager["Arena"]):
     @property
     def broker_is_redis(self) -> bool:
         """Whether faults of Redis make sense here."""
-        return self.amqp_url is None
+        return self.rabbitmq is None
 
     def start(self, name: str, **more: str) -> Process:
         """Start a process of the farm that can break."""
-        return self.farm.start(name, wait=False, module="tests.faults.process", **more)
+        settings = self._changes | more
+        return self.farm.start(name, wait=False, module="tests.faults.process", **settings)
 
     def workers(self, name: str = "automation") -> list[Process]:
         """The living processes of a role."""
@@ -121,7 +126,7 @@ class Arena(AbstractContextManager["Arena"]):
 
     def submit(self, plan: dict[str, Any]) -> UUID | None:
         """Hand a plan in with a key, again and again until it is accepted; None in vain."""
-        key, deadline = secrets.token_hex(8), time.monotonic() + SETTLE_S
+        key, deadline = secrets.token_hex(8), time.monotonic() + SUBMIT_S
         while time.monotonic() < deadline:
             with suppress(Unavailable):
                 accepted = self.farm.submit(*plan["steps"], key=key, **_without_steps(plan))
@@ -141,11 +146,12 @@ class Arena(AbstractContextManager["Arena"]):
         hurt_at = time.time()
         fault(self)
         sender.join()
-        settled = self.wait_until(lambda: is_settled(self.read()), SETTLE_S)
+        settled = self.wait_until(lambda: is_settled(self.read()), self.settle_s)
         ledger = self.read()
-        breaches = list(self.judge(ledger))
+        breaches = [*self.judge(ledger), *self._noted]
+        self._noted.clear()
         if not settled:
-            breaches.append(f"not settled after {SETTLE_S:g} s; {self._tell()}")
+            breaches.append(f"not settled after {self.settle_s:g} s; {self._tell()}")
         verdict = self._sum_up(name, ledger, before, hurt_at, breaches)
         self._release_interrupted()
         return verdict
@@ -171,12 +177,28 @@ class Arena(AbstractContextManager["Arena"]):
         """The database as psycopg2 takes it."""
         return self.servers.postgres.url.replace("+psycopg2", "")
 
+    def note(self, *breaches: str) -> None:
+        """What a fault saw itself that must not be."""
+        self._noted += breaches
+
+    @contextmanager
+    def changed(self, **settings: str) -> Iterator[None]:
+        """Processes that start meanwhile have these settings."""
+        kept, self._changes = self._changes, settings
+        yield
+        self._changes = kept
+
+    def ask(self, query: str, **values: Any) -> None:
+        """Say something to the database, as anybody might who reaches it."""
+        with self.farm.parts.autocommit.connect() as connection:
+            connection.execute(text(query), values)
+
     def change_schema(self, statement: str) -> None:
         """Alter the database under the farm's feet (negative controls)."""
-        engine = create_engine(self.servers.postgres.url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.exec_driver_sql(statement)
-        engine.dispose()
+        connection = psycopg2.connect(self.dsn)
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+        connection.close()
 
     def function_text(self, name: str) -> str:
         """The source of one SQL function."""
@@ -190,7 +212,7 @@ class Arena(AbstractContextManager["Arena"]):
     def _make_farm(self) -> Farm:
         return Farm(
             self.servers.postgres.url,
-            self.amqp_url or self.servers.redis.url,
+            self.rabbitmq.url if self.rabbitmq else self.servers.redis.url,
             self.folder / "farm",
             **{TRIGGERS: str(self.triggers), **self.more},
         )

@@ -2,15 +2,25 @@
 
 import itertools
 import json
+import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
 
+import psycopg2
 import redis
 
 from tests.faults.arena import Arena, signal_process
-from tests.faults.process import POINTS
+from tests.faults.plans import OWN_HOSTS, SECRET
+from tests.faults.process import LOST_ANSWERS, POINTS
+from tests.faults.world import ROGUES
 
 #: Longer than the lease of the farm under test (tests.lab.farm.SHORT).
 LONGER_THAN_LEASE_S = 2.5
@@ -22,12 +32,19 @@ class Fault:
 
     name: str
     run: Callable[[Arena], None]
-    #: Only where the broker is Redis.
-    redis_only: bool = False
+    #: Only where this is the broker: "redis" or "rabbitmq"; both when empty.
+    broker: str = ""
     #: Part of the fast set of `make test`.
     fast: bool = False
     #: Plans do not meet on hosts: nothing has a reason to be published twice.
     apart: bool = False
+    #: Takes so long that one seed is enough.
+    once: bool = False
+
+    def fits(self, arena: Arena, seed: int) -> bool:
+        """Whether it makes sense here."""
+        broker = "redis" if arena.broker_is_redis else "rabbitmq"
+        return self.broker in {"", broker} and not (self.once and seed)
 
 
 def do_nothing(_arena: Arena) -> None:
@@ -102,6 +119,13 @@ def fill_redis(arena: Arena) -> None:
     client.config_set("maxmemory", "0")
 
 
+def restart_rabbitmq(arena: Arena) -> None:
+    """RabbitMQ goes and comes back with what its quorum queues kept."""
+    assert arena.rabbitmq is not None
+    arena.rabbitmq.stop()
+    arena.rabbitmq.start()
+
+
 def restart_postgres(arena: Arena) -> None:
     """PostgreSQL ends at once, as after a crash, and recovers."""
     arena.servers.postgres.process.send_signal(signal.SIGQUIT)
@@ -166,6 +190,124 @@ def cancel_everything(arena: Arena) -> None:
         time.sleep(0.15)
 
 
+def lose_answers(arena: Arena) -> None:
+    """One answer in five of the ledger is lost after the commit, in every worker."""
+    for worker in arena.workers():
+        signal_process(worker, signal.SIGTERM)
+    with arena.changed(**{LOST_ANSWERS: "0.2"}):
+        time.sleep(4)
+    for worker in arena.workers():
+        signal_process(worker, signal.SIGTERM)
+
+
+def kill_tools(arena: Arena) -> None:
+    """Kill tools at work, not their workers."""
+    for _ in range(5):
+        begun = [trace for trace in arena.world.traces() if trace.kind == "begin"]
+        ended = {trace.pid for trace in arena.world.traces() if trace.kind == "end"}
+        for trace in begun[-10:]:
+            if trace.pid not in ended and is_tool(trace.pid, arena.world.path):
+                with suppress(ProcessLookupError):
+                    os.kill(trace.pid, signal.SIGKILL)
+        time.sleep(0.2)
+
+
+def is_tool(pid: int, world: Path) -> bool:
+    """Whether that process is a tool of this world now."""
+    try:
+        return str(world).encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def run_rogues(arena: Arena) -> None:
+    """Tools that crash, will not end, leave children behind and write without end."""
+    for number, name in enumerate(ROGUES):
+        tag = f"rogue-{name}-{arena.seed}"
+        parameters = {"world": str(arena.world.path), "step": f"{tag}/s0"}
+        step = {"tool": "rogue", "operation": name, "id": "s0", "parameters": parameters}
+        arena.submit({"name": tag, "steps": [step | {"targets": OWN_HOSTS[number]}]})
+    arena.wait_until(lambda: not _open_rogues(arena), 20)
+    left = [t.pid for t in arena.world.traces() if is_tool(t.pid, arena.world.path)]
+    alive = [t for t in arena.world.traces() if t.pid in left and "rogue-" in t.step]
+    arena.note(*(f"{trace.step} left process {trace.pid} behind" for trace in alive))
+
+
+def _open_rogues(arena: Arena) -> list[int]:
+    rows = arena.read().rows
+    return [r["id"] for r in rows if "rogue-" in r["plan"] and r["state"] in {"queued", "running"}]
+
+
+def _slow_plan(arena: Arena, tag: str, before: float) -> dict[str, Any]:
+    """Two steps that must not repeat; the first takes its time before its effect."""
+    steps = [
+        {
+            "tool": "trace",
+            "operation": "once",
+            "id": key,
+            "targets": OWN_HOSTS[-1],
+            "parameters": {
+                "world": str(arena.world.path),
+                "step": f"{tag}/{key}",
+                "before": str(wait_s),
+                "canary": {"$secret": SECRET},
+            },
+        }
+        for key, wait_s in (("s0", before), ("s1", 0))
+    ]
+    return {"name": tag, "steps": steps}
+
+
+def speak_for_others(arena: Arena) -> None:
+    """Somebody without the token says that a running step is done."""
+    tag = f"foreign-{arena.seed}-{arena.dice.random()}"
+    execution = arena.submit(_slow_plan(arena, tag, before=1.5))
+    running = partial(_find_rows, arena, execution, "running")
+    arena.wait_until(running)
+    for row in running():
+        arena.ask(
+            "select finish_step(:id, :token, 'succeeded', null, '{}', null, 0)",
+            id=row["id"],
+            token=str(uuid4()),
+        )
+
+
+def _find_rows(arena: Arena, execution: UUID | None, state: str) -> list[Mapping[str, Any]]:
+    rows = arena.read().rows
+    return [r for r in rows if r["execution_id"] == str(execution) and r["state"] == state]
+
+
+def race_for_host(arena: Arena) -> None:
+    """Two workers claim two steps of one host at the same moment, neither has committed."""
+    plan = {"steps": [{"tool": "idle", "id": "s0", "targets": OWN_HOSTS[-1]}]}
+    names = [f"race-{arena.seed}-{arena.dice.random()}" for _ in range(2)]
+    executions = [arena.submit(plan | {"name": name}) for name in names]
+    rows = [arena.read().rows_of(str(number))[0]["id"] for number in executions]
+    with psycopg2.connect(arena.dsn) as one, psycopg2.connect(arena.dsn) as two:
+        held = _claim(arena, one, rows[0])
+        with ThreadPoolExecutor(1) as thread:
+            other = thread.submit(_claim, arena, two, rows[1])
+            time.sleep(0.3)  # the second waits on the first one's commit, if anything holds it
+            one.commit()
+            both = held and other.result()
+            two.commit()
+    one.close()
+    two.close()
+    if both:
+        arena.note("one host was given to two workers at once")
+    for number in executions:
+        arena.farm.parts.ledger.cancel_execution(number, "ops", "the race is over", 8)
+
+
+def _claim(arena: Arena, connection: Any, row: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select claim_step(%s, 0, gen_random_uuid(), 'racer', %s) is not null",
+            [row, [arena.farm.queue("network")]],
+        )
+        return bool(cursor.fetchone()[0])
+
+
 FAULTS = (
     Fault("nothing", do_nothing, fast=True, apart=True),
     *(
@@ -176,15 +318,22 @@ FAULTS = (
     Fault("freeze worker past its lease", freeze_worker, fast=True),
     Fault("rolling restart", roll_workers, fast=True),
     Fault("kill both dispatchers", kill_dispatchers, fast=True),
-    Fault("kill redis, aof off", kill_redis("off"), redis_only=True, fast=True),
-    Fault("kill redis, aof everysec", kill_redis("everysec"), redis_only=True),
-    Fault("kill redis, aof always", kill_redis("always"), redis_only=True),
-    Fault("flushall", flush_redis, redis_only=True, fast=True),
-    Fault("redis out of memory", fill_redis, redis_only=True, fast=True),
+    Fault("kill redis, aof off", kill_redis("off"), broker="redis", fast=True),
+    Fault("kill redis, aof everysec", kill_redis("everysec"), broker="redis"),
+    Fault("kill redis, aof always", kill_redis("always"), broker="redis"),
+    Fault("flushall", flush_redis, broker="redis", fast=True),
+    Fault("redis out of memory", fill_redis, broker="redis", fast=True),
     Fault("restart postgres", restart_postgres, fast=True),
     Fault("postgres away for 4 s", stop_postgres(4)),
-    Fault("every message three times", treble_messages, redis_only=True, fast=True),
-    Fault("forged messages", forge_messages, redis_only=True, fast=True),
-    Fault("malformed messages", send_malformed, redis_only=True, fast=True),
+    Fault("every message three times", treble_messages, broker="redis", fast=True),
+    Fault("forged messages", forge_messages, broker="redis", fast=True),
+    Fault("malformed messages", send_malformed, broker="redis", fast=True),
+    Fault("restart rabbitmq", restart_rabbitmq, broker="rabbitmq", fast=True),
+    Fault("postgres away for 90 s", stop_postgres(90), once=True),
     Fault("cancel at every phase", cancel_everything, fast=True),
+    Fault("ledger's answers lost after commit", lose_answers, fast=True),
+    Fault("kill tools", kill_tools, fast=True),
+    Fault("rogue tools", run_rogues),
+    Fault("words with a foreign token", speak_for_others, fast=True),
+    Fault("two claims race for a host", race_for_host, fast=True),
 )

@@ -38,7 +38,45 @@ parameters:
   canary: {type: secret, summary: Must be seen nowhere}
 operations:
 """
+#: Tools that behave badly; each leaves its process id first, as the effect.
+_ROGUES = {
+    "segfault": "kill -SEGV $$",
+    "deaf": "trap '' TERM INT HUP; sleep 600 & wait; sleep 600",
+    "forks": "for n in 1 2 3; do (sleep 600 & sleep 600) & done; wait",
+    "gigabyte": "head -c 1000000000 /dev/zero | tr '\\0' x",
+}
+_ROGUE_HEAD = """
+summary: Behave badly
+execution_location: automation-service
+parameters:
+  world: {type: path, required: true, example: /tmp/w}
+  step: {type: string, required: true, example: x}
+operations:
+"""
+_ROGUE = """
+  {name}:
+    summary: {name}
+    effect: change
+    repeat: never
+    timeout_s: 2
+    takes: [world, step]
+    argv: [sh, -c, '{script}', "{{world}}", "{{step}}"]
+    examples: [{{parameters: {{world: /tmp/w, step: x}}}}]
+"""
+#: Belongs to a domain that has no worker in the arena: its rows wait until a test claims them.
+_IDLE = """
+summary: Wait for a worker that never comes
+execution_location: network-analyzer-service
+operations:
+  once:
+    summary: once
+    effect: change
+    repeat: never
+    argv: ["true"]
+    examples: [{parameters: {}}]
+"""
 #: Operation name to (effect, repeat).
+ROGUES = tuple(_ROGUES)
 OPERATIONS = {
     "look": ("read", None),
     "once": ("change", "never"),
@@ -58,6 +96,16 @@ def write_tool(folder: Path) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trace.yaml").write_text(text)
+    (folder / "rogue.yaml").write_text(_write_rogues())
+    (folder / "idle.yaml").write_text(_IDLE)
+
+
+def _write_rogues() -> str:
+    text = _ROGUE_HEAD
+    for name, misdeed in _ROGUES.items():
+        script = 'printf "effect %s %s %s\\n" "$1" "$FAKE_HOST" $$ >> "$0"; ' + misdeed
+        text += _ROGUE.format(name=name, script=script.replace("'", "''"))
+    return text
 
 
 @dataclass(frozen=True, slots=True)
