@@ -68,13 +68,14 @@ def _execute_step(step_id: int, attempt: int, link: int | None, shop: Workshop) 
     with bind(**names, attempt=claimed.attempt), shop.running.watch(claimed) as running:
         started = time.monotonic()
         try:
-            operation = shop.catalog.operation(shop.catalog.find(claimed.tool), claimed.operation)
+            tool = shop.catalog.find(claimed.tool)
+            operation = shop.catalog.operation(tool, claimed.operation)
         except UnknownName as error:  # our tool files are not those that the plan was checked by
             unknown = StepResult(State.FAILED, f"on worker {shop.worker}: {error}", Reason.INTERNAL)
             return conclude(running, unknown, link, shop)
         if operation.repeat is Repeat.TRANSACTIONAL:
             return run_transactional(running, operation.python or "", link, shop)
-        result = perform(running, operation, shop)
+        result = perform(running, tool, operation, shop)
         result = replace(result, duration_s=time.monotonic() - started)
         return conclude(running, result, link, shop)
 

@@ -1,58 +1,40 @@
-"""Perform a claimed step's operation: open its inputs, run it, read its meaning."""
+"""Perform a claimed step's operation: look, act, look again, and say what came of it."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-from app.command import build_command
-from app.errors import OpsfarmError, StepError, Stopped, Unavailable
-from app.step import LOCAL, Credential, Secret, State, Step, StepResult, Target
-from tasks.operations.base import OperationContext
-from tasks.result import interpret
-from tasks.runners.base import RawOutput, Runner, StepControl
+from app.errors import ExpressionError, OpsfarmError, StepError, Stopped, Unavailable
+from app.promises import has_changed
+from app.step import State, StepResult
+from tasks.caller import Caller
+from tasks.inputs import open_inputs
+from tasks.runners.base import StepControl
 from tasks.running import Running
 from tasks.scrub import Scrubber
+from tasks.verify import Seen, look_until
 from tasks.workshop import Workshop
-from tool_catalog.model import Effect, Operation, ParameterType, Reason
+from tool_catalog.model import Effect, Operation, Reason, Repeat, Tool, Verify
 
 log = logging.getLogger(__name__)
 
-USERNAME = "credential.username"
 
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Parameters ready to use, and the secrets that were opened for them."""
-
-    parameters: Mapping[str, Any]
-    #: By secret name, and the target's login as "credential.username" and ".password".
-    secrets: Mapping[str, Secret]
-    credential: Credential | None
-
-    def hidden(self) -> Iterator[Secret]:
-        """What no output may show. A user name is no secret: hiding it would shred the text."""
-        return (value for name, value in self.secrets.items() if name != USERNAME)
-
-
-def perform(running: Running, operation: Operation, shop: Workshop) -> StepResult:
+def perform(running: Running, tool: Tool, operation: Operation, shop: Workshop) -> StepResult:
     """Run the operation and give its result, scrubbed. Raises Unavailable only."""
     step = running.step
     scrub = Scrubber(())
     try:
-        inputs = _open_inputs(step, operation, shop)
+        inputs = open_inputs(step, operation, shop)
         scrub = Scrubber(inputs.hidden())
         lines = shop.live_output.open(step)
         try:
             control = StepControl(
                 step.timeout_s,
                 cancelled=running.cancelled,
-                before_effect=partial(arm, running, shop),
                 on_line=lambda stream, line: lines.add(stream, scrub.scrub_line(stream, line)),
             )
-            result = _run(step, operation, inputs, control, shop)
+            act = _Act(running, Caller(step, tool, inputs, shop), operation, scrub)
+            result = act.run(control)
         finally:
             shop.live_output.close(lines)
     except Stopped as stopped:
@@ -70,128 +52,133 @@ def perform(running: Running, operation: Operation, shop: Workshop) -> StepResul
     return scrub.scrub_result(result)
 
 
-def arm(running: Running, shop: Workshop) -> None:
+def arm(running: Running, shop: Workshop, before: object = None) -> None:
     """Tell the ledger that the effect comes now. Raises Stopped when it must not."""
     step = running.step
     if step.effect is Effect.READ or running.armed:
         return
-    if running.cancelled.is_set() or not shop.ledger.arm_step(step):
+    if running.cancelled.is_set() or not shop.ledger.arm_step(step, before):
         raise Stopped("stopped before it began", verified=True)
     running.armed = True
 
 
-def _open_inputs(step: Step, operation: Operation, shop: Workshop) -> Inputs:
-    secrets = {name: shop.secrets.open_secret(step, name) for name in step.secrets}
-    credential = None
-    if operation.at == "target" and step.target is not None and step.target.asset_id is not None:
-        credential = _open_login(step, operation, shop)
-    parameters = {
-        name: _open_value(operation, name, value, step, shop)
-        for name, value in step.parameters.items()
-    }
-    return Inputs(parameters, secrets | _login(credential), credential)
+@dataclass(slots=True)
+class _Act:
+    """One operation between the reads that stand before and after it."""
 
+    running: Running
+    caller: Caller
+    operation: Operation
+    scrub: Scrubber
+    before: Any = None
 
-def _open_login(step: Step, operation: Operation, shop: Workshop) -> Credential | None:
-    """The login of the step's asset: the one that a parameter of type credential names, if any."""
-    kinds = {name: parameter.type for name, parameter in operation.parameters.items()}
-    named = (n for n, kind in kinds.items() if kind is ParameterType.CREDENTIAL)
-    name = next((step.parameters[n] for n in named if n in step.parameters), None)
-    credential = shop.secrets.open_credential(step, name)
-    if credential is None and name is not None:
-        message = f"the credential {name!r} is gone, or does not serve this asset"
-        raise StepError(Reason.NOT_FOUND, message)
-    return credential
-
-
-def _login(credential: Credential | None) -> dict[str, Secret]:
-    """The credential's values: for `{credential.password}`, and for the scrubber."""
-    if credential is None:
-        return {}
-    values = {
-        USERNAME: Secret(credential.username),
-        "credential.password": credential.password,
-        "credential.private_key": credential.private_key,
-        "credential.become_password": credential.become_password,
-    }
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _open_value(
-    operation: Operation, name: str, value: object, step: Step, shop: Workshop
-) -> object:
-    """An argv takes an artifact as a local path; everything else stays what it is."""
-    known = operation.parameters.get(name)
-    is_artifact = known is not None and known.type is ParameterType.ARTIFACT
-    if operation.argv is None or not is_artifact or not isinstance(value, Mapping):
-        return value
-    return str(shop.artifacts.fetch(step.tenant, value["$artifact"]))
-
-
-def _run(
-    step: Step, operation: Operation, inputs: Inputs, control: StepControl, shop: Workshop
-) -> StepResult:
-    target = LOCAL if operation.at == "worker" or step.target is None else step.target
-    if operation.python is not None:
-        context = OperationContext(
-            step=step,
-            control=control,
-            settings=shop.settings,
-            credential=inputs.credential,
-            runner=partial(_find_runner, target, shop),
-            find_secret=_finder(inputs),
-            find_artifact=partial(shop.artifacts.fetch, step.tenant),
-            name_artifact=partial(shop.artifacts.name_of, step.tenant),
-        )
-        result: StepResult = shop.operations[operation.python](inputs.parameters, context)
+    def run(self, control: StepControl) -> StepResult:
+        """Raises StepError as long as nothing is armed."""
+        if self.operation.before is not None:
+            self.before = self.caller.read(self.operation.before, {}, None, control)
+        control.before_effect = self._arm
+        result = replace(self._act(control), before=self.before)
+        if result.unknown and self._may_probe():
+            return self._probe(result)
+        if result.state is State.SUCCEEDED and self.operation.effect is not Effect.READ:
+            return self._prove(result, control)
         return result
-    command = build_command(operation, inputs.parameters, inputs.secrets)
-    raw = _find_runner(target, shop).run(command, target, inputs.credential, control)
-    result = interpret(operation, inputs.parameters, raw)
-    if raw.artifact is None:
-        return result
-    return _keep_artifact(result, raw, operation, step, shop)
 
+    def _arm(self) -> None:
+        arm(self.running, self.caller.shop, self.scrub.scrub_value(self.before))
 
-def _find_runner(target: Target, shop: Workshop) -> Runner:
-    """Raises StepError where this worker has none for the target's connection."""
-    runner = shop.runners.get(target.connection)
-    if runner is None:
-        raise StepError(
-            Reason.UNREACHABLE,
-            f"{target.name} is reached by {target.connection}, which has no runner here; "
-            f"there are: {', '.join(sorted(shop.runners))}",
-        )
-    return runner
-
-
-def _finder(inputs: Inputs) -> Callable[[str], Secret]:
-    def find(name: str) -> Secret:
+    def _act(self, control: StepControl) -> StepResult:
         try:
-            return inputs.secrets[name]
-        except KeyError:
-            raise StepError(Reason.NOT_FOUND, f"no secret {name!r} was given") from None
+            return self.caller.act(self.operation, control)
+        except Stopped as stopped:
+            return _stopped(stopped)
+        except StepError as error:
+            return _failed(error, armed=self.running.armed)
 
-    return find
+    def _may_probe(self) -> bool:
+        """Nobody wants the step to end, and its tool says how to find out."""
+        step, cancelled = self.running.step, self.running.cancelled.is_set()
+        return step.repeat is Repeat.PROBE and self.running.armed and not cancelled
+
+    def _probe(self, result: StepResult) -> StepResult:
+        """Evidence in place of an outcome that nobody saw; without any it stays unknown."""
+        verify = self.operation.verify
+        if verify is None:
+            return result
+        control = StepControl(verify.within_s, cancelled=self.running.cancelled)
+        try:
+            seen = look_until(self.caller, verify, self.before, control)
+        except Stopped:
+            return result
+        if seen.reached:
+            words = f"no end was seen ({result.summary}), but its effect: {verify.until}"
+            done = replace(result, state=State.SUCCEEDED, reason=None, summary=words, unknown=False)
+            return self._compare(replace(done, transient=False, stopped=None), seen, control)
+        if not seen.answered:
+            return replace(result, summary=f"{result.summary}; {seen.why}")
+        return replace(_not_verified(result, seen, verify), unknown=False)
+
+    def _prove(self, result: StepResult, control: StepControl) -> StepResult:
+        """What the effect left behind: verified where the tool says how, compared with before."""
+        seen = None
+        if self.operation.verify is not None:
+            try:
+                seen = look_until(self.caller, self.operation.verify, self.before, control)
+            except Stopped as stopped:
+                text = f"{stopped.message}; it has happened: {result.summary}"
+                ended = _stopped(Stopped(text, verified=stopped.verified))
+                return replace(ended, before=self.before, changed=True)
+            if not seen.reached:
+                return _not_verified(result, seen, self.operation.verify)
+        return self._compare(result, seen, control)
+
+    def _compare(self, result: StepResult, seen: Seen | None, control: StepControl) -> StepResult:
+        """The result with `after` and `changed`; a read that fails now undoes no success."""
+        operation, after = self.operation, None
+        try:
+            if operation.before is not None:
+                after = self._read_after(operation.before, seen, control)
+            facts = {
+                "output": result.output,
+                "before": self.before,
+                "after": after,
+                "parameters": self.running.step.parameters,
+            }
+            return replace(result, after=after, changed=_changed(operation, result, facts))
+        except (StepError, ExpressionError) as error:
+            summary = f"{result.summary}; what it changed is not known: {error}"
+            return replace(result, after=after, changed=True, summary=summary)
+
+    def _read_after(self, name: str, seen: Seen | None, control: StepControl) -> Any:  # noqa: ANN401  # any JSON value
+        verify = self.operation.verify
+        if (
+            seen is not None
+            and verify is not None
+            and (verify.operation, verify.with_) == (name, {})
+        ):
+            return seen.output
+        return self.caller.read(name, {}, self.before, control)
 
 
-def _keep_artifact(
-    result: StepResult, raw: RawOutput, operation: Operation, step: Step, shop: Workshop
-) -> StepResult:
-    """Move the file to the store; a failed run keeps what it captured, too."""
-    path: Path = raw.artifact or Path()
-    kind = operation.output.artifact or "file"
-    artifact = shop.artifacts.put(
-        path,
-        tenant=step.tenant,
-        step_id=step.id,
-        execution_id=step.execution_id,
-        name=f"{step.tool}-{step.id}.{kind}",
-        kind=kind,
+def _changed(operation: Operation, result: StepResult, facts: dict[str, Any]) -> bool | None:
+    """As the operation itself tells it; else whether before and after differ."""
+    if operation.changed_if is not None:
+        return has_changed(operation.changed_if, facts)
+    if operation.before is None or (operation.python is not None and result.changed is not None):
+        return result.changed
+    return bool(facts["before"] != facts["after"])
+
+
+def _not_verified(result: StepResult, seen: Seen, verify: Verify) -> StepResult:
+    return replace(
+        result,
+        state=State.FAILED,
+        reason=Reason.NOT_VERIFIED,
+        summary=f"not so within {verify.within_s:g} s: {seen.why}",
+        changed=True,
+        transient=False,
+        after=seen.output,
     )
-    found = result.output if isinstance(result.output, Mapping) else {}
-    output = {**found, "artifact": artifact.id, "size_bytes": artifact.size_bytes}
-    return replace(result, artifacts=(artifact,), output=output)
 
 
 def _stopped(stopped: Stopped) -> StepResult:

@@ -159,13 +159,14 @@ def _summarise(output: object, answer: _Answer, outcome: Outcome) -> str:
     if answer.operation.output.artifact is not None:
         size = f"{answer.operation.output.artifact} of {answer.raw.artifact_bytes:,} bytes"
         return ", ".join([size, *_scalars(output)])
-    words = _describe(output) or ("nothing found" if outcome == "empty" else "done")
+    words = describe(output) or ("nothing found" if outcome == "empty" else "done")
     if outcome != "partial":
         return words
     return f"partial: {words}; {_failure(answer)}"
 
 
-def _describe(output: object) -> str:
+def describe(output: object) -> str:
+    """An output in a few words; "" for nothing."""
     if isinstance(output, list):
         return f"{len(output)} row{'' if len(output) == 1 else 's'}" if output else ""
     if isinstance(output, dict):

@@ -66,11 +66,13 @@ class Scrubber:
         return value
 
     def scrub_result(self, result: StepResult) -> StepResult:
-        """A result without secrets in its output, summary and tails."""
+        """A result without secrets in what was read, in its summary and tails."""
         return replace(
             result,
             summary=self.scrub(result.summary),
             output=self.scrub_value(result.output),
+            before=self.scrub_value(result.before),
+            after=self.scrub_value(result.after),
             stdout_tail=self.scrub(result.stdout_tail),
             stderr_tail=self.scrub(result.stderr_tail),
         )

@@ -103,8 +103,8 @@ class FakeLedger:
         self._say("claim", step_id, attempt, queues)
         return replace(self.step, token=token) if isinstance(self.step, Step) else self.step
 
-    def arm_step(self, step):
-        self._say("arm")
+    def arm_step(self, step, before=None):
+        self._say("arm", before)
         self.armed = self.may_arm
         return self.may_arm
 

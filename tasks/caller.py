@@ -1,0 +1,119 @@
+"""Runs operations for one step: its own, and the reads that stand before and after it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from app.command import build_command
+from app.errors import StepError
+from app.step import LOCAL, State, Step, StepResult
+from tasks.inputs import Inputs, open_parameters
+from tasks.operations.base import OperationContext
+from tasks.result import interpret
+from tasks.runners.base import RawOutput, StepControl
+from tasks.workshop import Workshop
+from tool_catalog.links import LinkError, link_parameters
+from tool_catalog.model import Operation, Reason, Tool
+from tool_catalog.params import check_parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The operations of one tool, on a step's target, with what was opened for the step.
+
+    All run by the same runner: over SSH the connection is kept between them.
+    """
+
+    step: Step
+    tool: Tool
+    inputs: Inputs
+    shop: Workshop
+
+    def act(self, operation: Operation, control: StepControl) -> StepResult:
+        """The step's own operation; raises StepError."""
+        return self._call(operation, self.step.parameters, control)
+
+    def read(
+        self, name: str, with_: Mapping[str, Any], before: object, control: StepControl
+    ) -> Any:  # noqa: ANN401  # any JSON value
+        """The output of a read of the same tool, with the step's parameters and those of `with`.
+
+        Raises StepError also where the read itself failed.
+        """
+        operation = self.tool.operations[name]
+        quiet = StepControl(
+            min(operation.timeout_s, control.seconds_left), cancelled=control.cancelled
+        )
+        try:
+            given = link_parameters(operation, self.step.parameters, with_, before)
+        except LinkError as error:
+            raise StepError(Reason.INVALID_PARAMETER, f"{name}: {error}") from None
+        parameters, faults = check_parameters(operation, given)
+        if faults:
+            raise StepError(Reason.INVALID_PARAMETER, f"{name}: {faults[0].message}")
+        result = self._call(operation, parameters, quiet)
+        if result.state is not State.SUCCEEDED:
+            reason = result.reason or Reason.INTERNAL
+            raise StepError(reason, result.summary, transient=result.transient)
+        return result.output
+
+    def _call(
+        self, operation: Operation, given: Mapping[str, Any], control: StepControl
+    ) -> StepResult:
+        parameters = open_parameters(operation, given, self.step, self.shop)
+        if operation.python is not None:
+            result: StepResult = self.shop.operations[operation.python](
+                parameters, self._context(control)
+            )
+            return result
+        raw = self._run(operation, parameters, control)
+        result = interpret(operation, parameters, raw)
+        if raw.artifact is None:
+            return result
+        return self._keep_artifact(result, raw, operation)
+
+    def _run(
+        self, operation: Operation, parameters: Mapping[str, Any], control: StepControl
+    ) -> RawOutput:
+        on_worker = operation.at == "worker" or self.step.target is None
+        target = LOCAL if on_worker or self.step.target is None else self.step.target
+        command = build_command(operation, parameters, self.inputs.secrets)
+        runner = self.shop.runners.get(target.connection)
+        if runner is None:
+            raise StepError(
+                Reason.UNREACHABLE,
+                f"{target.name} is reached by {target.connection}, which has no runner here; "
+                f"there are: {', '.join(sorted(self.shop.runners))}",
+            )
+        return runner.run(command, target, self.inputs.credential, control)
+
+    def _context(self, control: StepControl) -> OperationContext:
+        tenant, artifacts = self.step.tenant, self.shop.artifacts
+        return OperationContext(
+            step=self.step,
+            control=control,
+            settings=self.shop.settings,
+            find_secret=self.inputs.find_secret,
+            find_artifact=partial(artifacts.fetch, tenant),
+            name_artifact=partial(artifacts.name_of, tenant),
+        )
+
+    def _keep_artifact(
+        self, result: StepResult, raw: RawOutput, operation: Operation
+    ) -> StepResult:
+        """Move the file to the store; a failed run keeps what it captured, too."""
+        path: Path = raw.artifact or Path()
+        kind = operation.output.artifact or "file"
+        artifact = self.shop.artifacts.put(
+            path,
+            tenant=self.step.tenant,
+            step_id=self.step.id,
+            execution_id=self.step.execution_id,
+            name=f"{self.step.tool}-{self.step.id}.{kind}",
+            kind=kind,
+        )
+        found = result.output if isinstance(result.output, Mapping) else {}
+        output = {**found, "artifact": artifact.id, "size_bytes": artifact.size_bytes}
+        return replace(result, artifacts=(artifact,), output=output)

@@ -1,0 +1,68 @@
+"""Looks, after an effect or an unknown outcome, whether the world is as the operation promises."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import ExpressionError, StepError, Stopped
+from app.promises import is_reached
+from tasks.caller import Caller
+from tasks.result import describe
+from tasks.runners.base import StepControl
+from tool_catalog.model import Verify
+
+#: The pause between two looks: short at first, for what is done at once.
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen in the end."""
+
+    reached: bool
+    #: Whether any look gave an answer: else nothing is known.
+    answered: bool = False
+    #: What the last answer was.
+    output: Any = None
+    #: Why `until` does not hold, for people.
+    why: str = ""
+
+
+def look_until(caller: Caller, verify: Verify, before: object, control: StepControl) -> Seen:
+    """Look again and again until `until` holds or `within_s` is over.
+
+    Raises Stopped when the step is cancelled meanwhile.
+    """
+    over_at = time.monotonic() + min(verify.within_s, control.seconds_left)
+    pause_s = _FIRST_PAUSE_S
+    seen = Seen(reached=False)
+    while True:
+        seen = _look(caller, verify, before, seen, control)
+        if seen.reached or time.monotonic() + pause_s > over_at:
+            return seen
+        if control.cancelled.wait(pause_s):
+            raise Stopped("stopped while its effect was looked for", verified=True)
+        pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
+
+
+def _look(caller: Caller, verify: Verify, before: object, last: Seen, control: StepControl) -> Seen:
+    """One look. What cannot be read or judged now may be so at the next look."""
+    try:
+        output = caller.read(verify.operation, verify.with_, before, control)
+    except Stopped:
+        raise
+    except StepError as error:
+        return Seen(False, last.answered, last.output, f"{verify.operation}: {error.message}")
+    facts: Mapping[str, Any] = {
+        "output": output,
+        "before": before,
+        "previous": last.output,
+        "parameters": caller.step.parameters,
+    }
+    try:
+        reached = is_reached(verify.until, facts)
+    except ExpressionError as error:
+        return Seen(False, True, output, str(error))
+    return Seen(reached, True, output, f"{verify.until}; last seen: {describe(output)}")
