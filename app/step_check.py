@@ -32,7 +32,7 @@ SERVED_CONNECTIONS: Mapping[str, tuple[str, ...]] = {
     "python": ("local", "ssh", "winrm", "http"),
 }
 #: Keys of an operation that load but that no worker acts on yet.
-UNSERVED_KEYS = ("powershell", "rate_limit")
+UNSERVED_KEYS = ("rate_limit",)
 
 #: What a step that runs for a given time may take beside that time.
 RUN_FOR_MARGIN_S = 30

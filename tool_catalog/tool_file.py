@@ -17,6 +17,7 @@ from tool_catalog.operation_checks import (
     check_operation,
     names_in_words,
 )
+from tool_catalog.script_checks import check_script
 
 _TOOL_KEYS = ("summary", "execution_location", "default", "parameters", "errors", "operations")
 _OPERATION_KEYS = ("takes", *(set(Operation.model_fields) - {"name"}))
@@ -128,6 +129,7 @@ def _read_operation(name: Any, body: Mapping[str, Any], file: Mapping[str, Any])
     except ValidationError as error:
         raise _bad_key(error, place, Operation) from None
     check_operation(operation, place)
+    check_script(operation, place)
     return operation
 
 
