@@ -10,6 +10,7 @@ from typing import Any
 
 from app.json_text import make_storable
 from app.step import State, StepResult
+from tasks.http_status import FAILS_FOR_NOW, MAY_HAVE_ACTED, reason_of, show_status
 from tasks.parsers.base import ParseError, cut
 from tasks.parsers.fields import pick_fields
 from tasks.parsers.table import nothing, parse
@@ -42,7 +43,7 @@ def interpret(operation: Operation, parameters: Mapping[str, Any], raw: RawOutpu
             return answer.failed(rule.reason, _say(rule, parameters, found))
     outcome = answer.outcome
     if outcome == "failed":
-        return answer.failed(Reason.EXIT_CODE, _failure(answer))
+        return _refused(answer) if raw.status else answer.failed(Reason.EXIT_CODE, _failure(answer))
     try:
         output = _read(answer, outcome)
     except ParseError as error:
@@ -62,8 +63,10 @@ class _Answer:
 
     @property
     def outcome(self) -> Outcome:
-        """What the exit code says; `run_for`'s end is success, and so is 0 unless stated."""
+        """What status or exit code says; `run_for`'s end is success, so is 0 unless stated."""
         code = self.raw.exit_code
+        if self.raw.status is not None and self.operation.http is not None:
+            return "ok" if self.raw.status in self.operation.http.ok else "failed"
         if self.raw.ran_its_time or code == 0:
             return self.operation.exit_codes.get(0, "ok")
         return "failed" if code is None else self.operation.exit_codes.get(code, "failed")
@@ -82,7 +85,7 @@ class _Answer:
             stdout_tail=_tail(self.raw.stdout_tail or self.raw.stdout),
             stderr_tail=_tail(self.raw.stderr_tail or self.raw.stderr),
             duration_s=self.raw.duration_s,
-            transient=reason in _TRANSIENT,
+            transient=reason in _TRANSIENT or self.raw.status in FAILS_FOR_NOW,
             unknown=unknown,
             stopped=self.raw.stopped if self.raw.timed_out else None,
         )
@@ -111,6 +114,16 @@ def _timed_out(answer: _Answer) -> StepResult:
         Reason.TIMEOUT,
         f"no end within its time; {gone}",
         unknown=answer.operation.effect is not Effect.READ,
+    )
+
+
+def _refused(answer: _Answer) -> StepResult:
+    """An answer whose status is none of those that the operation takes for success."""
+    status, effect = answer.raw.status or 0, answer.operation.effect
+    return answer.failed(
+        reason_of(status),
+        show_status(status, answer.raw.headers, answer.stdout),
+        unknown=status in MAY_HAVE_ACTED and effect is not Effect.READ,
     )
 
 

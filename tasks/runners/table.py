@@ -2,6 +2,7 @@
 
 from app.config import Settings
 from tasks.runners.base import Runner
+from tasks.runners.http import HttpRunner
 from tasks.runners.local import LocalRunner
 from tasks.runners.ssh import SshRunner
 from tasks.runners.winrm import WinrmRunner
@@ -13,5 +14,6 @@ def make_runners(settings: Settings) -> dict[str, Runner]:
     return {
         "local": LocalRunner(scratch),
         "ssh": SshRunner(scratch),
+        "http": HttpRunner(scratch, settings.http_ca_file),
         "winrm": WinrmRunner(scratch, settings.http_ca_file),
     }

@@ -45,7 +45,8 @@ def as_worker_gets(values):
 
 def raw(given):
     return RawOutput(
-        exit_code=given["exit_code"],
+        exit_code=given.get("exit_code"),
+        status=given.get("status"),
         stdout=given.get("stdout", "").encode(),
         stderr=given.get("stderr", "").encode(),
     )

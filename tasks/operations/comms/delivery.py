@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from app.errors import StepError
 from app.step import Secret, State, StepResult
+from tasks.http_status import FAILS_FOR_NOW
 from tasks.operations.base import OperationContext
 from tasks.operations.comms.retries import pause, wait_before
 from tasks.runners.addresses import AddressGuard
@@ -27,8 +28,6 @@ BACKOFF_S = 0.5
 ANSWER_TIMEOUT_S = 10.0
 #: How much of an answer is read.
 BODY_BYTES = 64 * 1024
-#: The receiver says that it did not act and that trying again may help.
-FAILS_FOR_NOW = frozenset({429, 500, 502, 503, 504})
 
 KEPT: Kept[HttpTransport] = Kept(idle_s=20)
 
@@ -170,19 +169,6 @@ def seconds_asked(retry_after: str) -> float:
         return 0.0
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
     return max(0.0, (when - datetime.now(UTC)).total_seconds())
-
-
-def reason_of(status: int) -> Reason:
-    """The reason code that an HTTP status stands for."""
-    return {
-        400: Reason.INVALID_PARAMETER,
-        401: Reason.AUTH_FAILED,
-        403: Reason.AUTH_FAILED,
-        404: Reason.NOT_FOUND,
-        409: Reason.CONFLICT,
-        410: Reason.NOT_FOUND,
-        413: Reason.INVALID_PARAMETER,
-    }.get(status, Reason.REFUSED_BY_DEVICE)
 
 
 def show_answer(answer: Answer) -> str:

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.step import StepResult
+from tasks.http_status import reason_of
 from tasks.operations.base import OperationContext
 from tasks.operations.comms.delivery import (
     Message,
     chat_result,
     deliver,
     find_hook,
-    reason_of,
     show_answer,
 )
 from tasks.runners.http_transport import Answer

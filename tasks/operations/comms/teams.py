@@ -10,6 +10,7 @@ from typing import Any
 
 from app.errors import StepError
 from app.step import StepResult
+from tasks.http_status import reason_of
 from tasks.operations.base import OperationContext
 from tasks.operations.comms.delivery import (
     Message,
@@ -17,7 +18,6 @@ from tasks.operations.comms.delivery import (
     deliver,
     fails_for_now,
     find_hook,
-    reason_of,
     show_answer,
 )
 from tasks.runners.http_transport import Answer

@@ -13,8 +13,9 @@ from urllib.parse import urlencode
 
 from app.errors import StepError
 from app.step import Secret, State, StepResult
+from tasks.http_status import reason_of
 from tasks.operations.base import OperationContext
-from tasks.operations.comms.delivery import Delivered, Message, deliver, reason_of, show_answer
+from tasks.operations.comms.delivery import Delivered, Message, deliver, show_answer
 from tasks.runners.http_transport import Answer
 from tool_catalog.model import Reason
 

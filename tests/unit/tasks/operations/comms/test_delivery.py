@@ -4,9 +4,8 @@ from email.utils import format_datetime
 import pytest
 
 from app.step import Secret
-from tasks.operations.comms.delivery import Message, reason_of, seconds_asked, show_answer
+from tasks.operations.comms.delivery import Message, seconds_asked, show_answer
 from tasks.runners.http_transport import Answer
-from tool_catalog.model import Reason
 
 
 def answer(status=200, body=b"", **headers):
@@ -25,12 +24,6 @@ def test_retry_after_as_a_date():
     assert 55 < seconds_asked(format_datetime(soon, usegmt=True)) <= 60
     assert seconds_asked("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert seconds_asked("Wed, 21 Oct 2015 07:28:00 -0000") == 0
-
-
-def test_statuses_have_reasons():
-    assert reason_of(401) is Reason.AUTH_FAILED
-    assert reason_of(404) is Reason.NOT_FOUND
-    assert reason_of(500) is Reason.REFUSED_BY_DEVICE
 
 
 def test_an_answer_is_shown_on_one_line_and_cut():
