@@ -8,11 +8,11 @@ from typing import Any
 
 from app.command import build_command
 from app.errors import StepError
-from app.step import LOCAL, State, Step, StepResult
+from app.step import LOCAL, State, Step, StepResult, Target
 from tasks.inputs import Inputs, open_parameters
 from tasks.operations.base import OperationContext
 from tasks.result import interpret
-from tasks.runners.base import RawOutput, StepControl
+from tasks.runners.base import RawOutput, Runner, StepControl
 from tasks.workshop import Workshop
 from tool_catalog.links import LinkError, link_parameters
 from tool_catalog.model import Operation, Reason, Tool
@@ -80,6 +80,10 @@ class Caller:
         on_worker = operation.at == "worker" or self.step.target is None
         target = LOCAL if on_worker or self.step.target is None else self.step.target
         command = build_command(operation, parameters, self.inputs.secrets)
+        return self._find_runner(target).run(command, target, self.inputs.credential, control)
+
+    def _find_runner(self, target: Target) -> Runner:
+        """Raises StepError where this worker has none for the target's connection."""
         runner = self.shop.runners.get(target.connection)
         if runner is None:
             raise StepError(
@@ -87,7 +91,7 @@ class Caller:
                 f"{target.name} is reached by {target.connection}, which has no runner here; "
                 f"there are: {', '.join(sorted(self.shop.runners))}",
             )
-        return runner.run(command, target, self.inputs.credential, control)
+        return runner
 
     def _context(self, control: StepControl) -> OperationContext:
         tenant, artifacts = self.step.tenant, self.shop.artifacts
@@ -95,6 +99,8 @@ class Caller:
             step=self.step,
             control=control,
             settings=self.shop.settings,
+            credential=self.inputs.credential,
+            runner=partial(self._find_runner, self.step.target or LOCAL),
             find_secret=self.inputs.find_secret,
             find_artifact=partial(artifacts.fetch, tenant),
             name_artifact=partial(artifacts.name_of, tenant),

@@ -37,8 +37,20 @@ def open_inputs(step: Step, operation: Operation, shop: Workshop) -> Inputs:
     secrets = {name: shop.secrets.open_secret(step, name) for name in step.secrets}
     credential = None
     if operation.at == "target" and step.target is not None and step.target.asset_id is not None:
-        credential = shop.secrets.open_credential(step)
+        credential = _open_login(step, operation, shop)
     return Inputs(secrets | _login(credential), credential)
+
+
+def _open_login(step: Step, operation: Operation, shop: Workshop) -> Credential | None:
+    """The login of the step's asset: the one that a parameter of type credential names, if any."""
+    kinds = {name: parameter.type for name, parameter in operation.parameters.items()}
+    named = (n for n, kind in kinds.items() if kind is ParameterType.CREDENTIAL)
+    name = next((step.parameters[n] for n in named if n in step.parameters), None)
+    credential = shop.secrets.open_credential(step, name)
+    if credential is None and name is not None:
+        message = f"the credential {name!r} is gone, or does not serve this asset"
+        raise StepError(Reason.NOT_FOUND, message)
+    return credential
 
 
 def _login(credential: Credential | None) -> dict[str, Secret]:
