@@ -10,7 +10,7 @@ from app.validate import validate
 from queues import Routing
 from tool_catalog.loader import load_catalog
 
-VERIFIED = """
+LIMITED = """
 summary: Restart a thing
 execution_location: automation-service
 operations:
@@ -34,7 +34,7 @@ operations:
     summary: Restart it
     effect: change
     argv: [restart-thing]
-    verify: {operation: show, until: output}
+    rate_limit: 1/s
     examples: [{parameters: {}}]
 """
 
@@ -58,7 +58,7 @@ class Farm:
 @pytest.fixture
 def reject(tmp_path):
     """`reject(plan, connection)`: the faults of a plan over a catalogue with an unserved key."""
-    (tmp_path / "thing.yaml").write_text(VERIFIED)
+    (tmp_path / "thing.yaml").write_text(LIMITED)
     catalog = load_catalog(str(tmp_path))
 
     def run(plan, connection="ssh"):
@@ -73,7 +73,7 @@ def reject(tmp_path):
 def test_a_promise_that_nothing_keeps_yet_is_refused(reject):
     (fault,) = reject(b"steps: [{tool: thing, operation: restart, targets: host-1}]")
     assert (fault.path, fault.code, fault.step) == ("steps[0].operation", "not_served", "1 (thing)")
-    assert "'verify'" in fault.message
+    assert "'rate_limit'" in fault.message
 
 
 @pytest.mark.parametrize(
