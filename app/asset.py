@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from app.http_connection import HttpConnection, read_http_connection
+from app.winrm_connection import WinrmConnection, read_winrm_connection
 from tool_catalog.addresses import is_hostname
 from tool_catalog.names import did_you_mean, suggest
 
@@ -34,7 +35,11 @@ OBJECT_FIELDS = ("connection", "tags", "metadata")
 #: How an asset may be reached; `local` is for the worker's own host alone.
 CONNECTION_TYPES = ("ssh", "winrm", "http")
 
-_HTTP_KEYS = ("type", "address", "port", *(option.name for option in fields(HttpConnection)))
+#: Connection type to the shape of its options, and what reads them.
+_OPTIONS: Mapping[str, tuple[type, Callable[[Mapping[str, Any]], Any]]] = {
+    "http": (HttpConnection, read_http_connection),
+    "winrm": (WinrmConnection, read_winrm_connection),
+}
 
 #: Assets in these states are left out of every selection, and named.
 RESTING_STATUSES = ("maintenance", "retired")
@@ -140,17 +145,19 @@ def _check_connection(connection: Mapping[str, Any]) -> dict[str, Any]:
     for key in _all_keys(connection):
         if _SECRET_KEY.search(key):
             raise ValueError(f"{key!r} would lie open here: keep it as a credential of the asset")
-    if kind == "http":
-        _check_http(connection)
+    if kind in _OPTIONS:
+        _check_options(kind, connection)
     return _check_object(connection)
 
 
-def _check_http(connection: Mapping[str, Any]) -> None:
+def _check_options(kind: str, connection: Mapping[str, Any]) -> None:
+    shape, read = _OPTIONS[kind]
+    known = ("type", "address", "port", *(option.name for option in fields(shape)))
     for key in connection:
-        if key not in _HTTP_KEYS:
-            near = did_you_mean(suggest(key, _HTTP_KEYS))
-            raise ValueError(f"{key[:40]!r} is no option of type http{near}")
-    read_http_connection(connection)
+        if key not in known:
+            near = did_you_mean(suggest(key, known))
+            raise ValueError(f"{key[:40]!r} is no option of type {kind}{near}")
+    read(connection)
 
 
 def _all_keys(value: Any) -> Iterator[str]:  # noqa: ANN401  # JSON

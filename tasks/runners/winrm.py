@@ -17,7 +17,7 @@ from tasks.runners.checks import refuse_stopped
 from tasks.runners.clixml import ErrorText
 from tasks.runners.output import open_outputs
 from tasks.runners.watch import Feed, watch
-from tasks.runners.winrm_shell import Shell
+from tasks.runners.winrm_shell import Shell, read_connection
 from tool_catalog.model import Reason
 
 log = logging.getLogger(__name__)
@@ -99,12 +99,12 @@ def command_line(script: str) -> str:
 @contextmanager
 def _trusted(target: Target, ca_file: Path | None) -> Iterator[Path | None]:
     """A file with the authorities that the asset's `connection.ca` holds, else the given one."""
-    own = target.options.get("ca")
-    if not own:
+    own = read_connection(target).ca
+    if own is None:
         yield ca_file
         return
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-        file.write(str(own))
+        file.write(own)
         file.flush()
         yield Path(file.name)
 

@@ -2,7 +2,7 @@
 
 import ssl
 from binascii import Error as BadBase64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
@@ -20,9 +20,9 @@ from winrm.protocol import Protocol
 
 from app.errors import StepError
 from app.step import Credential, Target
+from app.winrm_connection import DEFAULT_PORTS, WinrmConnection, read_winrm_connection
 from tool_catalog.model import Reason
 
-_PORTS: Mapping[str, int] = {"https": 5986, "http": 5985}
 _UTF8 = 65001
 #: The host ends a shell, and what runs in it, when nobody asks for so long: our worker died.
 _IDLE = "PT180S"
@@ -57,7 +57,9 @@ class Shell:
     def __init__(self, target: Target, credential: Credential, ca_file: Path | None) -> None:
         self._target = target
         self._credential = credential
-        self._protocol = _make_protocol(target, credential, ca_file)
+        self._connection = read_connection(target)
+        self._endpoint = _endpoint(target, self._connection.scheme)
+        self._protocol = _make_protocol(self._connection, self._endpoint, credential, ca_file)
         self._id = ""
         self._command = ""
         self._is_open = False
@@ -178,7 +180,7 @@ class Shell:
                 Reason.AUTH_FAILED,
                 f"{self._target.name} refused the login of {self._credential.username} with "
                 f"credential {self._credential.name}; check both, and that the host allows "
-                f"{_transport(self._target)}",
+                f"{self._connection.transport}",
             )
         if isinstance(error, WinRMTransportError):
             return self._unreachable(f"it answered with HTTP status {error.code}")
@@ -197,7 +199,7 @@ class Shell:
         return self._unreachable("it answered, but not as WinRM does")
 
     def _unreachable(self, why: str) -> StepError:
-        where = f"{self._target.name} ({_endpoint(self._target)})"
+        where = f"{self._target.name} ({self._endpoint})"
         if self.sent:
             message = f"the connection to {where} was lost while the script ran: {why}"
         else:
@@ -205,47 +207,42 @@ class Shell:
         return StepError(Reason.UNREACHABLE, message, transient=True, sent=self.sent)
 
 
-def _make_protocol(target: Target, credential: Credential, ca_file: Path | None) -> Protocol:
-    """Raises StepError where the asset's connection or the credential cannot work."""
+def read_connection(target: Target) -> WinrmConnection:
+    """The options of a target's `connection`; raises StepError naming the bad one."""
+    try:
+        return read_winrm_connection(target.options)
+    except ValueError as error:
+        message = f"the connection of {target.name} cannot work: {error}"
+        raise StepError(Reason.INVALID_PARAMETER, message) from None
+
+
+def _make_protocol(
+    connection: WinrmConnection, endpoint: str, credential: Credential, ca_file: Path | None
+) -> Protocol:
+    """Raises StepError where the credential cannot work."""
     if credential.password is None:
         message = f"credential {credential.name} has no password, which WinRM needs; add one"
         raise StepError(Reason.AUTH_FAILED, message)
-    scheme, transport = _scheme(target), _transport(target)
-    if (scheme, transport) == ("http", "basic"):
-        raise StepError(
-            Reason.REFUSED_BY_POLICY,
-            f"basic over http would show the password to the network; set connection.scheme of "
-            f"{target.name} to https, or connection.transport to ntlm",
-        )
     login: list[str | bytes] = [credential.username, credential.password.reveal()]
-    if transport == "basic":  # requests would write Latin-1, or fail (RFC 7617 section 2.1)
+    if connection.transport == "basic":  # requests would write Latin-1 (RFC 7617 section 2.1)
         login = [str(word).encode() for word in login]
     return Protocol(
-        endpoint=_endpoint(target),
-        transport=transport,
+        endpoint=endpoint,
+        transport=connection.transport,
         username=login[0],
         password=login[1],
-        server_cert_validation="validate" if target.options.get("verify_tls", True) else "ignore",
+        server_cert_validation="validate" if connection.verify_tls else "ignore",
         ca_trust_path=None if ca_file is None else str(ca_file),
-        message_encryption="always" if scheme == "http" else "never",
+        message_encryption="always" if connection.scheme == "http" else "never",
         read_timeout_sec=_REQUEST_S,
         operation_timeout_sec=_OPERATION_S,
         proxy=None,
     )
 
 
-def _scheme(target: Target) -> str:
-    return str(target.options.get("scheme", "https"))
-
-
-def _transport(target: Target) -> str:
-    return str(target.options.get("transport", "ntlm"))
-
-
-def _endpoint(target: Target) -> str:
-    scheme = _scheme(target)
+def _endpoint(target: Target, scheme: str) -> str:
     host = f"[{target.address}]" if ":" in target.address else target.address
-    return f"{scheme}://{host}:{target.port or _PORTS[scheme]}/wsman"
+    return f"{scheme}://{host}:{target.port or DEFAULT_PORTS[scheme]}/wsman"
 
 
 def _signed(code: int) -> int:

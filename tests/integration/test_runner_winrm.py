@@ -69,7 +69,9 @@ def run(certificates, tmp_path):
 
     def call(host, command=COMMAND, step_control=None, credential=None, **options):
         known = {"ca": certificates.authority.read_text()} if host.tls else {}
-        target = replace(host.target, options={**host.target.options, **known, **options})
+        known = {**host.target.options, **known, **options}
+        known = {name: value for name, value in known.items() if value is not None}
+        target = replace(host.target, options=known)
         return runner.run(command, target, credential or host.credential, step_control or control())
 
     yield call
@@ -245,14 +247,14 @@ def test_a_login_by_key_cannot_work(start, run):
 
 def test_a_certificate_that_nobody_signed_is_refused(start, run):
     host = start("basic", SAYS)
-    error = fails(run, host, ca="")
+    error = fails(run, host, ca=None)
     assert error.reason is Reason.HOST_KEY_CHANGED
     assert "set connection.ca" in error.message
     assert host.actions == []
 
 
 def test_a_certificate_may_be_left_unchecked(start, run):
-    assert run(start("basic", SAYS), ca="", verify_tls=False).stdout == ROWS
+    assert run(start("basic", SAYS), ca=None, verify_tls=False).stdout == ROWS
 
 
 def test_the_farm_s_own_authorities_are_trusted(start, certificates, tmp_path):
@@ -265,7 +267,8 @@ def test_the_farm_s_own_authorities_are_trusted(start, certificates, tmp_path):
 def test_basic_over_http_is_refused_before_anything_is_sent(start, run):
     host = start("sealed", SAYS)
     error = fails(run, host, transport="basic")
-    assert error.reason is Reason.REFUSED_BY_POLICY
+    assert error.reason is Reason.INVALID_PARAMETER
+    assert "basic needs scheme https" in error.message
     assert (host.login.readable, host.login.sealed) == (0, 0)
 
 

@@ -27,6 +27,8 @@ from tool_catalog.loader import TOOLS, load_tool
         ({"hostname": "a", "metadata": {"a": "x" * 40_000}}, "at most 32768"),
         ({"hostname": "a", "connection": {"type": "telnet"}}, "one of ssh, winrm, http"),
         ({"hostname": "a", "connection": {"type": "local"}}, "one of ssh, winrm, http"),
+        ({"hostname": "a", "connection": {"type": "winrm", "tranport": "ntlm"}}, "'transport'"),
+        ({"hostname": "a", "connection": {"type": "winrm", "transport": "ssl"}}, "ntlm, basic"),
         ({"hostname": "a", "connection": {"port": 0}}, "1 to 65535"),
         ({"hostname": "a", "connection": {"port": True}}, "1 to 65535"),
         ({"hostname": "a", "connection": {"password": "hunter2"}}, "credential of the asset"),
