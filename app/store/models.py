@@ -127,6 +127,7 @@ class ExecutionRow(Base):
         UniqueConstraint("tenant", "principal_id", "idempotency_key"),
         Index("ix_executions_recent", "tenant", "created_at"),
         Index("ix_executions_state", "tenant", "state", "created_at"),
+        Index("ix_executions_reruns", "rerun_of", postgresql_where=text("rerun_of is not null")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -221,13 +222,14 @@ class StepRow(Base):
             "queued_at",
             postgresql_where=text("state = 'queued'"),
         ),
-        # What waits until another row of its step ends.
+        # What waits until another row of its step ends; not by id, or the planner walks the
+        # primary key to find the first.
         Index(
             "ix_steps_held",
             "execution_id",
             "stage",
             "position",
-            "id",
+            "target_index",
             postgresql_where=text("state = 'pending' and max_parallel is not null"),
         ),
         Index("ix_steps_due", "id", postgresql_where=text("state = 'due'")),

@@ -17,7 +17,7 @@ from app.store.ledger import Finished, Ledger, Opened, Sending, Submission, call
 from app.store.models import Principal as PrincipalRow
 from app.store.outbox import Lease, Outbox, Unrun
 from app.store.records import Records
-from tests.lab.shapes import Batches, Entry, lay_out
+from tests.lab.shapes import Batches, Entry, LateBlock, lay_out
 from tool_catalog.model import Effect, Reason, Repeat
 
 TENANT = "default"
@@ -60,7 +60,7 @@ def make_change(key: str = "change", **members: Any) -> CheckedStep:
     return make_step(key, **{"effect": Effect.CHANGE, "repeat": Repeat.NEVER, **members})
 
 
-def make_plan(*entries: Entry | Batches, last: tuple = (), digest="d") -> CheckedPlan:
+def make_plan(*entries: Entry | Batches | LateBlock, last: tuple = (), digest="d") -> CheckedPlan:
     """Each entry in stages of its own; `last` is the plan's `finally`."""
     main = lay_out(entries)
     behind = max((step.position for step in main), default=0)
@@ -105,7 +105,7 @@ class LedgerBench:
         asked = Submission(uuid4(), principal or self.principal, "test", key)
         return self.ledger.open_execution(plan, asked, send)
 
-    def open(self, *steps: Entry | Batches, last: tuple = (), send=64) -> UUID:
+    def open(self, *steps: Entry | Batches | LateBlock, last: tuple = (), send=64) -> UUID:
         """An execution of these steps."""
         return self.submit(make_plan(*steps, last=last), send=send).execution_id
 

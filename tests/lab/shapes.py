@@ -21,18 +21,29 @@ class Batches:
     on_failure: str = "stop"
 
 
+@dataclass(frozen=True)
+class LateBlock:
+    """A block whose targets an expression gives: a placeholder for each step."""
+
+    block: Batches
+
+
 def on_hosts(step: CheckedStep, hosts: Iterable[str], **members) -> CheckedStep:
     """The step with a row for each host."""
     rows = tuple(CheckedRow({}, Target(host)) for host in hosts)
     return replace(step, rows=rows, **members)
 
 
-def lay_out(entries: Iterable[Entry | Batches], position=1, stage=0) -> list[CheckedStep]:
+def lay_out(
+    entries: Iterable[Entry | Batches | LateBlock], position=1, stage=0
+) -> list[CheckedStep]:
     """Each entry in the stages behind the one before it; the batches of a block one by one."""
     placed: list[CheckedStep] = []
     for entry in entries:
         if isinstance(entry, Batches):
             made = list(_batches(entry, position, stage))
+        elif isinstance(entry, LateBlock):
+            made = _placeholders(entry.block, position, stage)
         else:
             steps = entry if isinstance(entry, tuple) else (entry,)
             made = [
@@ -44,12 +55,34 @@ def lay_out(entries: Iterable[Entry | Batches], position=1, stage=0) -> list[Che
     return placed
 
 
-def _batches(block: Batches, position: int, stage: int) -> Iterator[CheckedStep]:
-    rules = {
+def _placeholders(block: Batches, position: int, stage: int) -> list[CheckedStep]:
+    """One dynamic row in a stage of its own for each inner step; the first one tells how many."""
+    leaves = lay_out(block.steps, position)
+    first = {"block": {"position": position}, "placeholders": len(leaves)}
+    row = (CheckedRow({}),)
+    return [
+        replace(
+            step,
+            stage=stage + n,
+            rows=row,
+            dynamic=True,
+            template={} if n else first,
+            **_rules(block),
+        )
+        for n, step in enumerate(leaves)
+    ]
+
+
+def _rules(block: Batches) -> dict:
+    return {
         "block": block.number,
         "max_failures": block.max_failures,
         "block_on_failure": block.on_failure,
     }
+
+
+def _batches(block: Batches, position: int, stage: int) -> Iterator[CheckedStep]:
+    rules = _rules(block)
     before = 0
     for batch in block.batches:
         inner = lay_out(block.steps, position, stage)

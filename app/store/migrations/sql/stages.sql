@@ -89,7 +89,7 @@ begin
     select count(*), count(*) filter (where dynamic) into v_rows, v_due from moved;
     if e.shaped then
         with held as (
-            select id, row_number() over (partition by position order by id) as place, max_parallel
+            select id, row_number() over (partition by position order by target_index) as place, max_parallel
             from steps
             where execution_id = e.id and stage = e.stage and state = 'pending'
               and (p_ids is null or id = any (p_ids))
@@ -111,7 +111,7 @@ create function release_held(s steps) returns void language sql as $$
         select h.id from steps h
         where h.execution_id = s.execution_id and h.stage = s.stage and h.position = s.position
           and h.state = 'pending' and h.max_parallel is not null
-        order by h.id limit 1)
+        order by h.target_index limit 1)
 $$;
 
 -- Go to the next stage that has something to do, or to the end. Call with the row locked.

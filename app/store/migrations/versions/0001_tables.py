@@ -244,6 +244,13 @@ def upgrade() -> None:
     )
     op.create_index("ix_executions_recent", "executions", ["tenant", "created_at"], unique=False)
     op.create_index(
+        "ix_executions_reruns",
+        "executions",
+        ["rerun_of"],
+        unique=False,
+        postgresql_where=sa.text("rerun_of is not null"),
+    )
+    op.create_index(
         "ix_executions_state", "executions", ["tenant", "state", "created_at"], unique=False
     )
     op.create_table(
@@ -444,7 +451,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_steps_held",
         "steps",
-        ["execution_id", "stage", "position", "id"],
+        ["execution_id", "stage", "position", "target_index"],
         unique=False,
         postgresql_where=sa.text("state = 'pending' and max_parallel is not null"),
     )
@@ -502,6 +509,11 @@ def downgrade() -> None:
     )
     op.drop_table("schedules")
     op.drop_index("ix_executions_state", table_name="executions")
+    op.drop_index(
+        "ix_executions_reruns",
+        table_name="executions",
+        postgresql_where=sa.text("rerun_of is not null"),
+    )
     op.drop_index("ix_executions_recent", table_name="executions")
     op.drop_table("executions")
     op.drop_table("workers")
