@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import logging
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ _ALGORITHMS = (
     ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
     ("rsa-sha2-512", "rsa-sha2-256"),
 )
+#: A server without a key of some type is no error, and what is one, we raise: without this
+#: paramiko would log both with a traceback.
+_UNHEARD = "opsfarm.host_keys"
+logging.getLogger(_UNHEARD).setLevel(logging.CRITICAL)
 
 
 def fetch_host_keys(target: Target) -> list[paramiko.PKey]:
@@ -96,6 +101,7 @@ def _transport(target: Target) -> Iterator[paramiko.Transport]:
     with socket.create_connection(address, _CONNECT_S) as connection:
         transport = paramiko.Transport(connection)
         try:
+            transport.set_log_channel(_UNHEARD)
             transport.banner_timeout = transport.handshake_timeout = _CONNECT_S
             yield transport
         finally:

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from app.config import read_settings
 from app.errors import NotFound, StepError
-from app.step import Secret, Step
+from app.step import Credential, Secret, Step, Target
 from tasks.operations.base import OperationContext
 from tasks.runners.base import Runner, StepControl
 from tool_catalog.loader import load_tool
@@ -33,6 +33,10 @@ class Surroundings:
     secrets: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, Path] = field(default_factory=dict)
     timeout_s: float = 30
+    target: Target | None = None
+    credential: Credential | None = None
+    #: What runs commands on the target.
+    runner: Runner | None = None
     #: How many times the step was armed.
     armed: int = 0
     lines: list[str] = field(default_factory=list)
@@ -44,15 +48,20 @@ class Surroundings:
             on_line=lambda _stream, line: self.lines.append(line),
         )
         return OperationContext(
-            step=_step(self.timeout_s),
+            step=_step(self.timeout_s, self.target),
             control=self.control,
             settings=read_settings(**self.settings),
-            credential=None,
-            runner=_no_runner,
+            credential=self.credential,
+            runner=self._find_runner,
             find_secret=self._find_secret,
             find_artifact=self._find_artifact,
             name_artifact=lambda artifact_id: self._find_artifact(artifact_id).name,
         )
+
+    def _find_runner(self) -> Runner:
+        if self.runner is None:
+            raise StepError(Reason.UNREACHABLE, "nothing reaches this target here")
+        return self.runner
 
     def _arm(self) -> None:
         self.armed += 1
@@ -68,11 +77,7 @@ class Surroundings:
         return Secret(self.secrets[name])
 
 
-def _no_runner() -> Runner:
-    raise StepError(Reason.UNREACHABLE, "this step has no target")
-
-
-def _step(timeout_s: float) -> Step:
+def _step(timeout_s: float, target: Target | None) -> Step:
     return Step(
         id=42,
         execution_id=EXECUTION,
@@ -85,7 +90,7 @@ def _step(timeout_s: float) -> Step:
         effect=Effect.CHANGE,
         repeat=Repeat.KEYED,
         parameters={},
-        target=None,
+        target=target,
         attempt=1,
         token=uuid4(),
         timeout_s=timeout_s,
