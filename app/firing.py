@@ -10,14 +10,14 @@ from typing import Protocol
 from uuid import UUID
 
 from app.calendar import Passed, is_in_time, next_due, passed_dues
-from app.errors import Forbidden, Malformed, PlanRejected, Unavailable, UserError
+from app.errors import Fault, Forbidden, Malformed, PlanRejected, Unavailable, UserError
 from app.parts import Parts
 from app.plan import Plan
-from app.plan_reader import read_plan
 from app.principal import Principal, Role
-from app.schedules import Clock, read_clock, timing_of
+from app.schedules import Clock, beside_plan, plan_of, read_clock, timing_of
 from app.store.models import ScheduleRow
 from app.store.schedules import Run, Turn
+from app.stored_plans import open_plan
 from app.submit import Accepted, submit
 
 _log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Firing:
             raise Forbidden(f"the key of '{owner.name}' was revoked")
         principal = Principal(owner.id, owner.name, Role(owner.role), owner.tenant)
         return self._submit(
-            read_plan(row.plan),
+            open_plan(plan_of(row), beside_plan(row), row.tenant, self._parts),
             principal,
             self._parts,
             key=make_key(row.id, due),
@@ -161,8 +161,13 @@ def _note_refused(turn: Turn, due: datetime, why: str) -> None:
 
 def _describe(error: UserError) -> str:
     faults = error.faults if isinstance(error, PlanRejected | Malformed) else ()
-    said = (f"step {f.step}: {f.message}" if f.step else f.message for f in faults)
-    return "; ".join([error.message, *said])[:500]
+    return "; ".join([error.message, *map(_say, faults)])[:500]
+
+
+def _say(fault: Fault) -> str:
+    line = f"line {fault.line}, " if fault.line else ""
+    where = f"{line}step {fault.step}: " if fault.step else f"{line}{fault.path}: "
+    return where + fault.message + (f" ({fault.hint})" if fault.hint else "")
 
 
 def _still(run: Run) -> str:

@@ -82,15 +82,25 @@ def read_plan_text(text: str) -> Plan:
     return plan
 
 
-def read_plan(document: Any, places: Mapping[str, tuple[int, int]] | None = None) -> Plan:  # noqa: ANN401  # any JSON value
+def read_plan(
+    document: Any,  # noqa: ANN401  # any JSON value
+    places: Mapping[str, tuple[int, int]] | None = None,
+    *,
+    kept: bool = True,
+) -> Plan:
     """A plan from its JSON form, e.g. one kept in the ledger. Raises PlanRejected.
 
     A kept one also holds what its request gave: values for inputs, a limit.
     """
     faults = Faults(places or {})
-    plan = _read_plan(document, faults, kept=True)
+    plan = _read_plan(document, faults, kept=kept)
     faults.raise_if_any()
     return plan
+
+
+def read_plan_or_text(given: Mapping[str, Any] | str) -> Plan:
+    """A plan that a request holds: its text, or the plan itself. Raises as `read_request`."""
+    return read_plan_text(given) if isinstance(given, str) else read_plan(given, kept=False)
 
 
 def is_plan_text(given: object) -> bool:

@@ -1,31 +1,23 @@
 """A schedule as asked for: the request's members, read and checked (pure)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.calendar import Timing, find_timing_faults
-from app.errors import Fault, Malformed, PlanRejected
-from app.plan import Plan
-from app.plan_reader import read_plan, read_request
-from tool_catalog.document import DocumentError, read_document
-from tool_catalog.names import did_you_mean, shorten, suggest
+from app.errors import Fault, PlanRejected
+from app.faults import Faults
+from app.inputs import read_given
+from app.plan import MAX_STRING, Plan
+from app.plan_name import ALLOWED, NAME, PlanName, read_plan_name
+from app.plan_reader import PlanRequest, fill_plan, is_plan_text, read_plan_or_text
+from app.request_reader import place_in_plan, read_body
 
 #: A week; later than that a due time is history.
 MAX_GRACE_S = 7 * 86400.0
-
-_CODES = {
-    "missing": "missing_parameter",
-    "extra_forbidden": "unknown_key",
-    "literal_error": "not_allowed",
-    "string_pattern_mismatch": "bad_format",
-    "greater_than_equal": "out_of_range",
-    "less_than_equal": "out_of_range",
-}
+_EXAMPLE = '{"name": ..., "cron": ..., "plan": "NAME"}'
 
 
 class ScheduleRequest(BaseModel):
@@ -34,8 +26,12 @@ class ScheduleRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-    #: The plan itself, or its text in YAML or JSON: then faults name its lines.
+    #: `NAME` or `NAME@VERSION` of a stored plan; or the plan itself, or its text in YAML or JSON
+    #: (then faults name its lines): it is stored under the schedule's name.
     plan: dict[str, Any] | str
+    #: What the plan's inputs are given, and a selector that narrows its targets.
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    limit: Annotated[str, Field(min_length=1, max_length=MAX_STRING)] | None = None
     #: Five fields: minute, hour, day of month, month, day of week.
     cron: str | None = None
     interval_s: float | None = None
@@ -57,62 +53,55 @@ class NewSchedule:
     """A request that can be read; `faults` holds what is wrong with its timing or plan."""
 
     request: ScheduleRequest
+    #: The plan that it brings; None where it names a stored one, or where it has faults.
     plan: Plan | None
+    stored: PlanName | None
+    #: What the plan is run with.
+    beside: PlanRequest
     faults: tuple[Fault, ...]
 
 
 def read_schedule(body: bytes, now: datetime) -> NewSchedule:
     """Read JSON or YAML; raises Malformed, or PlanRejected when the members are wrong."""
+    request = read_body(body, ScheduleRequest, "a schedule", _EXAMPLE)
+    noted = Faults(found=find_timing_faults(request.timing, now))
+    beside = PlanRequest(None, inputs=read_given(request.inputs, noted), limit=request.limit)
+    given, faults = request.plan, noted.found
+    if isinstance(given, str) and not is_plan_text(given):
+        stored = read_plan_name(given)
+        faults += [] if stored else [_refuse_name(given)]
+        return NewSchedule(request, None, stored, beside, tuple(faults))
+    if not NAME.fullmatch(request.name):
+        faults.append(_refuse_own_name(request.name))
     try:
-        value = read_document(body, source="request").value
-    except DocumentError as error:
-        fault = Fault("", "malformed", error.message, line=error.line, column=error.column)
-        raise Malformed("the request cannot be read", faults=[fault]) from None
-    if not isinstance(value, dict):
-        raise Malformed("a schedule is a mapping", hint='{"name": ..., "cron": ..., "plan": ...}')
-    try:
-        request = ScheduleRequest.model_validate(value)
-    except ValidationError as error:
-        raise PlanRejected([_show_fault(each) for each in error.errors()]) from None
-    faults = find_timing_faults(request.timing, now)
-    try:
-        plan = _read_plan(request.plan)
+        plan = fill_plan(read_plan_or_text(given), beside)
     except PlanRejected as error:
-        return NewSchedule(request, None, (*faults, *_place_in_plan(error.faults)))
-    return NewSchedule(request, plan, tuple(faults))
+        return NewSchedule(request, None, None, beside, (*faults, *place_in_plan(error.faults)))
+    return NewSchedule(request, plan, None, beside, tuple(faults))
 
 
-def join_faults(new: NewSchedule, faults: Sequence[Fault]) -> PlanRejected:
+def join_faults(new: NewSchedule, error: PlanRejected) -> PlanRejected:
     """The refusal with the timing's faults, and those that a check found in the plan."""
-    return PlanRejected([*new.faults, *_place_in_plan(faults)])
+    return PlanRejected([*new.faults, *place_in_plan(error.faults)], error.plan)
 
 
-def _read_plan(given: dict[str, Any] | str) -> Plan:
-    if isinstance(given, dict):
-        return read_plan(given)
-    request = read_request(given.encode(), source="plan")
-    if request.key is not None:
-        fault = Fault(
-            path="execution_id",
-            code="not_allowed",
-            message="a schedule makes the key of each execution itself",
-            hint="leave execution_id out",
-        )
-        raise PlanRejected([fault])
-    return request.plan
+def _refuse_name(given: str) -> Fault:
+    return Fault(
+        path="plan",
+        code="bad_format",
+        message="'plan' names no stored plan",
+        given=given[:80],
+        allowed=f"NAME or NAME@VERSION; a name is {ALLOWED}",
+        hint="or hand over the plan itself, or its text",
+    )
 
 
-def _place_in_plan(faults: Sequence[Fault]) -> list[Fault]:
-    """Paths begin at the request; lines stay those of the plan's text, where it came as one."""
-    return [replace(fault, path=f"plan.{fault.path}".rstrip(".")) for fault in faults]
-
-
-def _show_fault(error: ErrorDetails) -> Fault:
-    path = str(error["loc"][0])
-    message, given = error["msg"], None
-    if error["type"] == "extra_forbidden":
-        near = suggest(path, ScheduleRequest.model_fields)
-        message = f"a schedule has no key '{shorten(path)}'{did_you_mean(near)}"
-    elif error["type"] != "missing":
-        given = shorten(str(error["input"]))
-    return Fault(path, _CODES.get(error["type"], "wrong_type"), message, given=given)
+def _refuse_own_name(name: str) -> Fault:
+    return Fault(
+        path="name",
+        code="bad_format",
+        message=f"the plan would be stored as '{name}', which is no name of a plan",
+        given=name,
+        allowed=ALLOWED,
+        hint="name the schedule so, or store the plan first: opsfarm plans save FILE --name NAME",
+    )

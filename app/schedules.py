@@ -9,10 +9,14 @@ from uuid_utils.compat import uuid7
 from app.calendar import Timing, next_due, next_dues
 from app.errors import PlanRejected
 from app.parts import Parts
-from app.plan import Plan
+from app.plan import CheckedPlan, Plan
+from app.plan_name import PlanName
+from app.plan_reader import PlanRequest
 from app.principal import Principal
-from app.schedule_reader import NewSchedule, ScheduleRequest, join_faults, read_schedule
+from app.schedule_reader import NewSchedule, join_faults, read_schedule
 from app.store.models import ScheduleRow
+from app.store.plans import NewPlan
+from app.stored_plans import as_text, open_plan, tools_of
 from app.submit import check
 
 #: How many coming due times are shown.
@@ -31,14 +35,16 @@ def add_schedule(
 ) -> dict[str, Any]:
     """Check a schedule like a submit, keep it, and show its next five due times.
 
+    A plan that it brings is stored under its name; the schedule runs that version.
     Raises Malformed, PlanRejected (every fault at once), Conflict, Unavailable.
     """
     now = clock()
     new = read_schedule(body, now)
-    plan, warnings = _check_plan(new, principal, parts)
-    row = _make_row(new.request, plan, principal, now)
-    parts.schedules.add(row, principal.name)
-    return show_schedule(row, principal.name) | {"warnings": warnings}
+    checked = _check_plan(new, principal, parts)
+    row = _make_row(new, principal, now)
+    brought = None if new.plan is None else _make_plan(new, checked, principal, parts)
+    parts.schedules.add(row, principal.name, brought)
+    return show_schedule(row, principal.name) | {"warnings": list(checked.warnings)}
 
 
 def list_schedules(principal: Principal, parts: Parts) -> list[dict[str, Any]]:
@@ -88,7 +94,9 @@ def show_schedule(row: ScheduleRow, owner: str) -> dict[str, Any]:
     return {
         "id": str(row.id),
         "name": row.name,
-        "plan": row.plan.get("name"),
+        "plan": str(plan_of(row)),
+        "inputs": dict(row.inputs),
+        "limit": row.limit,
         "principal": owner,
         "cron": row.cron,
         "interval_s": row.interval_s,
@@ -104,28 +112,51 @@ def show_schedule(row: ScheduleRow, owner: str) -> dict[str, Any]:
     }
 
 
-def _check_plan(new: NewSchedule, principal: Principal, parts: Parts) -> tuple[Plan, list[str]]:
-    """The plan and its warnings; raises PlanRejected with the timing's faults beside the plan's."""
-    if new.plan is None:
-        raise PlanRejected(new.faults)
+def plan_of(row: ScheduleRow) -> PlanName:
+    """The stored plan that a schedule runs; without a version the newest."""
+    return PlanName(row.plan_name, row.plan_version)
+
+
+def beside_plan(row: ScheduleRow) -> PlanRequest:
+    """What a schedule runs its plan with."""
+    return PlanRequest(None, inputs=row.inputs, limit=row.limit)
+
+
+def _check_plan(new: NewSchedule, principal: Principal, parts: Parts) -> CheckedPlan:
+    """Check as a submit does; raises PlanRejected with the timing's faults beside the plan's."""
+    plan = _find_plan(new, principal, parts)
     try:
-        checked = check(new.plan, principal, parts)
+        checked = check(plan, principal, parts)
     except PlanRejected as error:
-        raise join_faults(new, error.faults) from None
+        raise join_faults(new, error) from None
     if new.faults:
         raise PlanRejected(new.faults)
-    return new.plan, list(checked.warnings)
+    return checked
 
 
-def _make_row(
-    request: ScheduleRequest, plan: Plan, principal: Principal, now: datetime
-) -> ScheduleRow:
+def _find_plan(new: NewSchedule, principal: Principal, parts: Parts) -> Plan:
+    """The plan that the schedule brings or names; raises PlanRejected."""
+    if new.plan is not None:
+        return new.plan
+    if new.stored is None:
+        raise PlanRejected(new.faults)
+    try:
+        return open_plan(new.stored, new.beside, principal.tenant, parts)
+    except PlanRejected as error:
+        raise PlanRejected([*new.faults, *error.faults], error.plan) from None
+
+
+def _make_row(new: NewSchedule, principal: Principal, now: datetime) -> ScheduleRow:
+    request, stored = new.request, new.stored or PlanName(new.request.name)
     return ScheduleRow(
         id=uuid7(),
         tenant=principal.tenant,
         name=request.name,
         principal_id=principal.id,
-        plan=dict(plan.document),
+        plan_name=stored.name,
+        plan_version=stored.version,
+        inputs=dict(new.beside.inputs),
+        limit=new.beside.limit,
         cron=request.cron,
         interval_s=request.interval_s,
         timezone=request.timezone,
@@ -133,4 +164,18 @@ def _make_row(
         catch_up=request.catch_up,
         grace_s=request.grace_s,
         next_at=next_due(request.timing, now),
+    )
+
+
+def _make_plan(
+    new: NewSchedule, checked: CheckedPlan, principal: Principal, parts: Parts
+) -> NewPlan:
+    """The plan that the schedule brought, to be stored with it."""
+    return NewPlan(
+        tenant=principal.tenant,
+        name=new.request.name,
+        document=as_text(new.request.plan),
+        saved_by=principal.name,
+        tools=tools_of(checked, parts.catalog),
+        note=f"of the schedule {new.request.name}",
     )

@@ -1,14 +1,16 @@
 """The whole submit story: check, judge, write down, publish."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from app.changed_tools import blame_changes, warn_of_changes
 from app.errors import Conflict, Fault, Forbidden, PlanRejected
 from app.parts import FarmView, Parts
 from app.plan import CheckedPlan, Plan
+from app.plan_name import PlanName
 from app.principal import Principal
 from app.safety import judge
 from app.store.ledger import Submission
@@ -54,15 +56,37 @@ def submit(
     )
 
 
-def check(plan: Plan, principal: Principal, parts: Parts) -> CheckedPlan:
-    """Everything that submit checks, writing nothing. Raises as `submit` does."""
+def check(
+    plan: Plan, principal: Principal, parts: Parts, *, unfilled: bool = False
+) -> CheckedPlan:
+    """Everything that submit checks, writing nothing. Raises as `submit` does.
+
+    With `unfilled` inputs without a default stay open, as for a plan that is only stored.
+    """
     if not principal.may_submit:
         raise Forbidden(
             f"{principal.name} is a {principal.role} and may not run plans",
             hint="ask an admin for a key with the role operator",
         )
+    try:
+        checked = _check(plan, principal, parts, unfilled=unfilled)
+    except PlanRejected as error:
+        if plan.stored is None:
+            raise
+        faults = blame_changes(plan, error.faults)
+        raise PlanRejected(faults, str(PlanName(*plan.stored))) from None
+    return replace(
+        checked,
+        warnings=(*checked.warnings, *warn_of_changes(plan)),
+        stored=plan.stored,
+        rerun_of=plan.rerun_of,
+    )
+
+
+def _check(plan: Plan, principal: Principal, parts: Parts, *, unfilled: bool) -> CheckedPlan:
     view = FarmView(parts, principal.tenant)
-    checked = validate(plan, parts.catalog, view, parts.rules)
+    more = {"unfilled": True} if unfilled else {}
+    checked = validate(plan, parts.catalog, view, parts.rules, **more)
     faults = _judge_all(checked, principal, parts)
     if faults:
         raise PlanRejected(faults)

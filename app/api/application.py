@@ -6,7 +6,17 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from app.api import events, executions, health, plans, principals, schedules, tools, vault
+from app.api import (
+    events,
+    executions,
+    health,
+    plans,
+    principals,
+    schedules,
+    stored_plans,
+    tools,
+    vault,
+)
 from app.api.body_limit import BodyLimit
 from app.api.departures import QuietDepartures
 from app.api.problems import add_problem_handlers
@@ -59,6 +69,16 @@ def create_api(parts: Parts) -> FastAPI:
     api.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     api.add_middleware(QuietDepartures)
     add_problem_handlers(api)
-    for module in (plans, executions, events, schedules, tools, vault, principals, health):
+    for module in (
+        plans,
+        stored_plans,
+        executions,
+        events,
+        schedules,
+        tools,
+        vault,
+        principals,
+        health,
+    ):
         api.include_router(module.router)
     return api

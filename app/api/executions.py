@@ -1,17 +1,20 @@
-"""Executions: list, show, wait, cancel."""
+"""Executions: list, show, wait, cancel, rerun."""
 
 from datetime import datetime
+from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth import Operator, PartsOfFarm, Viewer
 from app.api.sensitive import hide_output
-from app.api.shared import ExecutionId, WaitS, Watching, wait_for_end
+from app.api.shared import ExecutionId, Key, WaitS, Watching, show_accepted, wait_for_end
 from app.cancel import cancel
+from app.rerun import Rerun, rerun
 from app.step import ExecutionState
 from app.store.records import EXECUTIONS_LIMIT
+from app.submit import Accepted
 
 router = APIRouter(prefix="/executions", tags=["executions"])
 
@@ -22,6 +25,31 @@ class CancelRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: str = Field(default="", max_length=500)
+
+
+class RerunRequest(BaseModel):
+    """How much of an execution is to run again."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    failed_only: bool = False
+
+
+class Repeating:
+    """One request to run an execution again: which, by whom, under which key of theirs."""
+
+    def __init__(
+        self, execution_id: ExecutionId, principal: Operator, parts: PartsOfFarm, key: Key = None
+    ) -> None:
+        self._execution_id = execution_id
+        self._principal = principal
+        self._parts = parts
+        self._key = key
+
+    def start(self, *, failed_only: bool) -> Accepted:
+        """Submit its plan again."""
+        asked = Rerun(self._execution_id, failed_only)
+        return rerun(asked, self._principal, self._parts, key=self._key)
 
 
 @router.get("")
@@ -61,3 +89,11 @@ def cancel_execution(
 ) -> dict[str, Any]:
     """Stop an execution: queued steps at once, running ones as soon as they can be ended."""
     return cancel(execution_id, principal, parts, request.reason)
+
+
+@router.post("/{execution_id}/rerun", status_code=HTTPStatus.ACCEPTED)
+def rerun_execution(
+    body: RerunRequest, repeating: Annotated[Repeating, Depends()], request: Request
+) -> dict[str, Any]:
+    """Run a final execution's plan again, with its inputs and its limit, as whoever asks."""
+    return show_accepted(repeating.start(failed_only=body.failed_only), request)

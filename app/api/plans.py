@@ -4,26 +4,35 @@ from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from app.api.auth import Operator, PartsOfFarm
 from app.api.plan_views import show_check, show_dry_run
-from app.api.shared import Body, WaitS, Watching, wait_for_end
+from app.api.shared import Body, Key, WaitS, Watching, show_accepted, wait_for_end
 from app.errors import Malformed
 from app.plan_reader import read_request
 from app.step import FINAL_EXECUTION_STATES
+from app.stored_plans import open_request
 from app.submit import Accepted, check, submit
 from app.worker_offer import LIVE_S
 
 _PLAN_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "A plan, bare or as `{execution_id, plan}`; JSON or YAML.",
+        "description": (
+            "A plan, bare or as `{execution_id, plan, inputs, limit}`, whose `plan` is the plan, "
+            "its text, or `NAME` or `NAME@VERSION` of a stored one; JSON or YAML."
+        ),
         "content": {
             media: {
                 "schema": {"type": "object"},
-                "example": {"steps": [{"tool": "df", "parameters": {"path": "/"}}]},
+                "examples": {
+                    "bare": {"value": {"steps": [{"tool": "df", "parameters": {"path": "/"}}]}},
+                    "stored": {
+                        "value": {"plan": "nightly@3", "inputs": {"path": "/"}, "limit": "web-01"}
+                    },
+                },
             }
             for media in ("application/json", "application/yaml")
         },
@@ -31,14 +40,6 @@ _PLAN_BODY: dict[str, Any] = {
 }
 
 router = APIRouter(tags=["plans"])
-Key = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        max_length=200,
-        description="Your own key: the same key and plan give the first execution again.",
-    ),
-]
 
 
 class Submission:
@@ -60,8 +61,8 @@ class Submission:
                 "the Idempotency-Key header and the envelope's execution_id differ",
                 hint="both are your own key for this plan: send one of them",
             )
-        key = self._key or request.key
-        return submit(request.plan, self._principal, self._parts, key=key)
+        plan = open_request(request, self._principal, self._parts)
+        return submit(plan, self._principal, self._parts, key=self._key or request.key)
 
     def read(self, execution_id: UUID) -> dict[str, Any]:
         """The execution as it is now."""
@@ -78,7 +79,7 @@ async def execute_plan(
 ) -> dict[str, Any]:
     """Accept a plan: 202; with `?wait=` 200 and the whole execution once it is final."""
     accepted = await run_in_threadpool(submission.submit)
-    answer = _show_accepted(accepted, request)
+    answer = show_accepted(accepted, request)
     response.headers["Location"] = answer["url"]
     if not wait_s:
         return answer
@@ -93,24 +94,11 @@ async def execute_plan(
 @router.post("/plans/check", openapi_extra=_PLAN_BODY)
 def check_plan(body: Body, principal: Operator, parts: PartsOfFarm) -> dict[str, Any]:
     """What a plan would be, or every fault in it; nothing is written."""
-    return show_check(check(read_request(body).plan, principal, parts))
+    return show_check(check(open_request(read_request(body), principal, parts), principal, parts))
 
 
 @router.post("/plans/dry-run", openapi_extra=_PLAN_BODY)
 def dry_run_plan(body: Body, principal: Operator, parts: PartsOfFarm) -> dict[str, Any]:
     """The exact masked commands on each target, against the real inventory; nothing runs."""
-    plan = check(read_request(body).plan, principal, parts)
+    plan = check(open_request(read_request(body), principal, parts), principal, parts)
     return show_dry_run(plan, parts.catalog, parts.roster.offers(LIVE_S))
-
-
-def _show_accepted(accepted: Accepted, request: Request) -> dict[str, Any]:
-    execution_id = str(accepted.execution_id)
-    return {
-        "execution_id": execution_id,
-        "state": accepted.state,
-        "url": str(request.url_for("show_execution", execution_id=execution_id)),
-        "events_url": str(request.url_for("watch_execution", execution_id=execution_id)),
-        "delivery": accepted.delivery,
-        "created": accepted.created,
-        "warnings": list(accepted.warnings),
-    }

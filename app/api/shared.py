@@ -6,12 +6,13 @@ from contextlib import suppress
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
 from app.api.auth import PartsOfFarm, Viewer
 from app.observe.progress import Progress
 from app.step import FINAL_EXECUTION_STATES
+from app.submit import Accepted
 
 LONGEST_WAIT_S = 300
 
@@ -62,3 +63,25 @@ ExecutionId = Annotated[UUID, Depends(find_execution)]
 WaitS = Annotated[
     float, Query(alias="wait", ge=0, le=LONGEST_WAIT_S, description="Seconds to wait for the end.")
 ]
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=200,
+        description="Your own key: the same key and plan give the first execution again.",
+    ),
+]
+
+
+def show_accepted(accepted: Accepted, request: Request) -> dict[str, Any]:
+    """The answer to a submit: what was accepted, and where to look."""
+    execution_id = str(accepted.execution_id)
+    return {
+        "execution_id": execution_id,
+        "state": accepted.state,
+        "url": str(request.url_for("show_execution", execution_id=execution_id)),
+        "events_url": str(request.url_for("watch_execution", execution_id=execution_id)),
+        "delivery": accepted.delivery,
+        "created": accepted.created,
+        "warnings": list(accepted.warnings),
+    }

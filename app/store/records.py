@@ -20,7 +20,8 @@ EVENTS_LIMIT = 1000
 _EXECUTION = """
     select e.id, e.name, e.state, e.source, e.warnings, e.created_at, e.finished_at, e.plan_digest,
            e.cancel_requested_at, e.cancelled_by, e.cancel_reason, e.finally_stage,
-           e.idempotency_key, e.plan_name, e.plan_version, e.rerun_of, p.name as principal
+           e.idempotency_key, e.plan_name, e.plan_version, e.rerun_of, p.name as principal,
+           array(select r.id from executions r where r.rerun_of = e.id order by r.id) as reruns
     from executions e join principals p on p.id = e.principal_id
 """
 _STEPS = """
@@ -116,6 +117,16 @@ class Records:
         rows = self._read(_STEPS, execution=execution_id)
         return show_execution(found[0], rows)
 
+    def read_plan(self, execution_id: UUID) -> dict[str, Any]:
+        """The plan of an execution as it is kept, with what its request gave; raises NotFound."""
+        found = self._read(
+            "select plan from execution_plans where execution_id = :id", id=execution_id
+        )
+        if not found:
+            raise NotFound(f"no plan of execution {execution_id} is kept")
+        plan: dict[str, Any] = found[0]["plan"]
+        return plan
+
     def list_executions(
         self,
         tenant: str,
@@ -209,6 +220,7 @@ def _show_head(row: RowMapping) -> dict[str, Any]:
         if row["plan_name"]
         else None,
         "rerun_of": str(row["rerun_of"]) if row["rerun_of"] else None,
+        "reruns": [str(rerun) for rerun in row["reruns"]],
         "key": row["idempotency_key"],
         "created_at": _iso(row["created_at"]),
         "finished_at": _iso(row["finished_at"]),

@@ -15,6 +15,7 @@ from app.errors import Conflict, NotFound
 from app.step import FINAL_EXECUTION_STATES
 from app.store.db import guard_unavailable, make_sessions
 from app.store.models import Event, ExecutionRow, Principal, ScheduleRow
+from app.store.plans import NewPlan, add_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,15 @@ class Schedules:
     def __init__(self, engine: Engine) -> None:
         self._sessions = make_sessions(engine)
 
-    def add(self, row: ScheduleRow, actor: str) -> None:
-        """Keep a new schedule; raises Conflict when the name is taken."""
+    def add(self, row: ScheduleRow, actor: str, plan: NewPlan | None = None) -> None:
+        """Keep a new schedule, which runs the version that a `plan` becomes.
+
+        Raises Conflict when the name is taken; then the plan is not stored either.
+        """
         try:
             with guard_unavailable(), self._sessions.begin() as session:
+                if plan is not None:
+                    row.plan_version = add_version(session, plan)[0].version
                 session.add(row)
                 session.add(_make_event(row, "schedule.added", actor, None, {}))
         except IntegrityError as error:
