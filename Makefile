@@ -90,6 +90,14 @@ docs-check: install
 sure: lint types docs-check ## All that `make test` checks, without installing system packages
 	$(BIN)/python -m pytest -q -n auto $(ARGS)
 
+.PHONY: lab
+lab: $(VENV)/.test ## Start hosts and servers to try things on, until Ctrl-C (PARTS="hosts=4 mariadb"): docs/lab.md
+	@exec $(BIN)/python -m tests.lab.main $(PARTS)
+
+.PHONY: faults
+faults: $(VENV)/.test ## Hurt a farm in every way we know, on both brokers; ends in a table (root, 20 minutes)
+	$(BIN)/python -m tests.faults $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.test ## Compare with Celery's own chain; prints ratios
 	$(BIN)/python benchmarks/plan_cost.py

@@ -1,6 +1,7 @@
 """`python -m tests.faults`: every fault, three seeds, both brokers; ends in a table.
 
-Exit status 1 when an invariant was broken.
+Then each guard is taken away, five times, and the suite must see it every time. Exit status 1
+when a promise was broken, or when one was kept without its guard.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.faults.arena import Arena, Verdict
+from tests.faults.controls import CONTROLS, breaches_without
 from tests.faults.faults import FAULTS
 from tests.lab.rabbitmq import RabbitMq
 
@@ -26,7 +28,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--broker", choices=["redis", "rabbitmq"], action="append")
     parser.add_argument("--fault", help="only faults whose name holds this text")
-    parser.add_argument("--plans", type=int, default=16)
+    parser.add_argument("--plans", type=int, default=1, help="at least so many plans a fault")
+    parser.add_argument("--controls", type=int, default=5, help="how often each guard is removed")
     options = parser.parse_args()
     console = Console()
     failed = False
@@ -36,7 +39,21 @@ def main() -> int:
             verdicts += play_all(broker, seed, options.fault or "", options.plans, console)
         console.print(make_table(broker, verdicts))
         failed = failed or any(verdict.breaches for verdict in verdicts)
+    if not options.fault:
+        failed = not check_controls(options.controls, console) or failed
     return 1 if failed else 0
+
+
+def check_controls(times: int, console: Console) -> bool:
+    """Whether every missing guard was seen every time."""
+    table = Table("guard taken away", "seen", title="negative controls")
+    all_seen = True
+    for control in CONTROLS:
+        seen = sum(bool(breaches_without(control, seed)) for seed in range(times))
+        all_seen = all_seen and seen == times
+        table.add_row(control.guard, f"{seen} of {times}")
+    console.print(table)
+    return all_seen
 
 
 def play_all(
@@ -50,7 +67,9 @@ def play_all(
             for fault in FAULTS:
                 if wanted not in fault.name or not fault.fits(arena, seed):
                     continue
-                verdict = arena.play(fault.name, fault.run, plans, apart=fault.apart)
+                verdict = arena.play(
+                    fault.name, fault.run, max(plans, fault.plans), apart=fault.apart
+                )
                 console.print(f"{broker} seed {seed}: {fault.name}: {_say(verdict)}", markup=False)
                 for breach in verdict.breaches:
                     console.print(f"  {breach}", markup=False)

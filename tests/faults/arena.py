@@ -7,6 +7,7 @@ lets the checker compare ledger and world.
 import random
 import secrets
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -100,10 +101,10 @@ class Arena(AbstractContextManager["Arena"]):
         """Whether faults of Redis make sense here."""
         return self.rabbitmq is None
 
-    def start(self, name: str, **more: str) -> Process:
-        """Start a process of the farm that can break."""
-        settings = self._changes | more
-        return self.farm.start(name, wait=False, module="tests.faults.process", **settings)
+    def start(self, name: str, *prefix: str, **more: str) -> Process:
+        """Start a process of the farm that can break; `prefix` stands before its argv."""
+        entry = (*prefix, sys.executable, "-m", "tests.faults.process")
+        return self.farm.start(name, *entry, wait=False, **(self._changes | more))
 
     def workers(self, name: str = "automation") -> list[Process]:
         """The living processes of a role."""

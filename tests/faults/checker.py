@@ -20,7 +20,7 @@ EXECUTION_FINAL = {"succeeded", "failed", "cancelled"}
 _ROWS = """
     select s.id, s.execution_id, s.key, s.stage, s.position, s.operation, s.repeat, s.effect,
            s.state, s.armed is not null as armed, s.mutex, s.blocked_by, s.sends, s.attempt,
-           coalesce(s.target ->> 'name', 'local') as host, e.name as plan
+           s.worker, coalesce(s.target ->> 'name', 'local') as host, e.name as plan
     from steps s join executions e on e.id = s.execution_id
     order by s.execution_id, s.stage, s.id
 """

@@ -1,23 +1,24 @@
 """The faults: each hurts a farm while plans run through it."""
 
 import itertools
-import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import psycopg2
-import redis
 
 from tests.faults.arena import Arena, signal_process
+from tests.faults.island import Island
+from tests.faults.messages import reach_into
 from tests.faults.plans import OWN_HOSTS, SECRET
 from tests.faults.process import LOST_ANSWERS, POINTS
 from tests.faults.world import ROGUES
@@ -38,6 +39,8 @@ class Fault:
     fast: bool = False
     #: Plans do not meet on hosts: nothing has a reason to be published twice.
     apart: bool = False
+    #: How many plans it needs at least to fall among them.
+    plans: int = 16
     #: Takes so long that one seed is enough.
     once: bool = False
 
@@ -146,39 +149,31 @@ def stop_postgres(seconds: float) -> Callable[[Arena], None]:
 
 def treble_messages(arena: Arena) -> None:
     """Every message three times, some in the wrong place, some with a wrong attempt."""
-    client, queue = arena.servers.client, arena.farm.queue()
+    hands = reach_into(arena.farm)
     ends_at = time.monotonic() + 2
     while time.monotonic() < ends_at:
-        for body in _peek(client, queue):
-            client.lpush(queue, body, body)
-            client.lpush(arena.farm.queue("comms"), body)
+        hands.copy_waiting()
         for row in arena.read().rows[-20:]:
-            client.lpush(queue, arena.farm.message(row["id"], row["attempt"] + 1))
-            client.lpush(queue, arena.farm.message(row["id"], row["attempt"]))
+            hands.push(row["id"], row["attempt"] + 1)
+            hands.push(row["id"], row["attempt"])
         time.sleep(0.1)
-
-
-def _peek(client: redis.Redis, queue: str) -> Iterator[bytes]:
-    yield from client.lrange(queue, 0, 20)
 
 
 def forge_messages(arena: Arena) -> None:
     """Messages for every row that there is, and for many that are not."""
-    ids = [row["id"] for row in arena.read().rows]
+    hands = reach_into(arena.farm)
+    ids = [row["id"] for row in arena.read().rows][-100:]
     for number, attempt in itertools.product([*ids, 10**9, -1, 2**63], (0, 1, 2)):
-        arena.farm.push(arena.farm.message(number, attempt))
+        hands.push(number, attempt)
 
 
 def send_malformed(arena: Arena) -> None:
-    """What is no message at all, between those that are."""
-    envelope = json.loads(arena.farm.message(1, 0))
-    shapes: list[object] = ["null", "7", "[]", "{}", "", "no json", b"\xff\xfe", '"text"', "true"]
-    shapes += [json.dumps({k: v for k, v in envelope.items() if k != gone}) for gone in envelope]
-    shapes += [json.dumps(envelope | {key: None}) for key in envelope]
-    shapes += [json.dumps(envelope | {key: [1]}) for key in envelope]
-    for shape in shapes:
-        arena.farm.push(shape)
-        time.sleep(0.01)
+    """What is no message at all, between those that are; no worker may end by it."""
+    alive = {worker.pid for worker in arena.workers()}
+    reach_into(arena.farm).push_malformed()
+    time.sleep(1)
+    if {worker.pid for worker in arena.workers()} != alive:
+        arena.note("a malformed message ended a worker")
 
 
 def cancel_everything(arena: Arena) -> None:
@@ -188,6 +183,39 @@ def cancel_everything(arena: Arena) -> None:
             if execution["finished_at"] is None and arena.dice.random() < 0.4:
                 arena.farm.parts.ledger.cancel_execution(execution["id"], "ops", "a fault", 8)
         time.sleep(0.15)
+
+
+def cut_off(server: str) -> Callable[[Arena], None]:
+    """A worker in a network of its own loses one server for longer than a lease."""
+
+    def run(arena: Arena) -> None:
+        urls = {"postgres": arena.servers.postgres.url, "broker": arena.farm.broker_url}
+        ports = {name: int(urlsplit(url).port or 0) for name, url in urls.items()}
+        with Island(*ports.values()) as island:
+            near = {
+                name: url.replace("127.0.0.1", island.address(ports[name]))
+                for name, url in urls.items()
+            }
+            worker = arena.start(
+                "automation",
+                *island.enter,
+                OPSFARM_DATABASE_URL=near["postgres"],
+                OPSFARM_BROKER_URL=near["broker"],
+                OPSFARM_HOST="island",
+            )
+            if not arena.wait_until(lambda: _is_working(arena, "island")):
+                arena.note("the worker on the island got no work: the fault hit nothing")
+            island.cut(ports[server])
+            time.sleep(LONGER_THAN_LEASE_S)
+            island.mend(ports[server])
+            time.sleep(1)
+            worker.kill()
+
+    return run
+
+
+def _is_working(arena: Arena, host: str) -> bool:
+    return any(str(row["worker"]).endswith(f"@{host}") for row in arena.read().rows)
 
 
 def lose_answers(arena: Arena) -> None:
@@ -325,13 +353,15 @@ FAULTS = (
     Fault("redis out of memory", fill_redis, broker="redis", fast=True),
     Fault("restart postgres", restart_postgres, fast=True),
     Fault("postgres away for 4 s", stop_postgres(4)),
-    Fault("every message three times", treble_messages, broker="redis", fast=True),
-    Fault("forged messages", forge_messages, broker="redis", fast=True),
-    Fault("malformed messages", send_malformed, broker="redis", fast=True),
+    Fault("every message three times", treble_messages, fast=True),
+    Fault("forged messages", forge_messages, fast=True),
+    Fault("malformed messages", send_malformed, fast=True),
     Fault("restart rabbitmq", restart_rabbitmq, broker="rabbitmq", fast=True),
     Fault("postgres away for 90 s", stop_postgres(90), once=True),
     Fault("cancel at every phase", cancel_everything, fast=True),
     Fault("ledger's answers lost after commit", lose_answers, fast=True),
+    Fault("worker cut off from broker", cut_off("broker"), plans=40, fast=True),
+    Fault("worker cut off from postgres", cut_off("postgres"), plans=40, fast=True),
     Fault("kill tools", kill_tools, fast=True),
     Fault("rogue tools", run_rogues),
     Fault("words with a foreign token", speak_for_others, fast=True),

@@ -132,14 +132,13 @@ operations:
 class Process:
     """One process of the farm; it is ended when the farm is."""
 
-    def __init__(
-        self, name: str, environment: dict[str, str], folder: Path, module: str = "workers"
-    ) -> None:
+    def __init__(self, name: str, environment: dict[str, str], folder: Path, *entry: str) -> None:
+        """`entry`: what to run instead of `python -m workers`."""
         self.name = name
         self.log = folder / f"{name}-{secrets.token_hex(3)}.log"
         with self.log.open("wb") as sink:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", module, name],
+                [*(entry or (sys.executable, "-m", "workers")), name],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -209,12 +208,10 @@ class Farm:
         """The broker's raw commands, where it is Redis."""
         return redis.Redis.from_url(self.broker_url)
 
-    def start(
-        self, name: str, *, wait: bool = True, module: str = "workers", **more: str
-    ) -> Process:
+    def start(self, name: str, *entry: str, wait: bool = True, **more: str) -> Process:
         """Start `python -m workers <name>`; a pool is awaited in the roster."""
         environment = {**os.environ, "PYTHONPATH": str(PROJECT), **self.environment, **more}
-        process = Process(name, environment, self.folder, module)
+        process = Process(name, environment, self.folder, *entry)
         self.processes.append(process)
         if wait and name not in {"dispatcher", "beat", "flower"}:
             self.wait_until(lambda: name in self.pools_up() or not process.is_alive)

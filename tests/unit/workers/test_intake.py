@@ -3,15 +3,14 @@
 import pytest
 
 from queues import RUN_STEP
-from workers.intake import is_ours
+from workers.intake import has_our_headers, is_our_body
 
 OURS = {"task": RUN_STEP, "id": "a" * 32, "root_id": "a" * 32, "retries": 0, "shadow": "df"}
-JSON = "application/json"
 
 
 def test_our_own_headers_are_let_in():
-    assert is_ours(OURS, JSON)
-    assert is_ours(OURS | {"timelimit": [None, None], "eta": None, "stamps": {}}, JSON)
+    assert has_our_headers(OURS)
+    assert has_our_headers(OURS | {"timelimit": [None, None], "eta": None, "stamps": {}})
 
 
 @pytest.mark.parametrize(
@@ -32,13 +31,20 @@ def test_our_own_headers_are_let_in():
     ],
 )
 def test_a_header_that_we_never_write_is_refused(name, value):
-    assert not is_ours(OURS | {name: value}, JSON)
+    assert not has_our_headers(OURS | {name: value})
 
 
 @pytest.mark.parametrize("headers", [None, [], "text", 7])
 def test_headers_that_are_none_are_refused(headers):
-    assert not is_ours(headers, JSON)
+    assert not has_our_headers(headers)
 
 
-def test_only_json_is_read():
-    assert not is_ours(OURS, "application/x-python-serialize")
+def test_a_body_of_ours_is_let_in():
+    assert is_our_body([[1, 0], {}, {"chain": None}])
+
+
+@pytest.mark.parametrize(
+    "body", [None, 7, "text", [], {}, [[1, 0]], [[1, 0], {"a": 1}, {}], [1, {}, {}]]
+)
+def test_another_body_is_refused(body):
+    assert not is_our_body(body)
