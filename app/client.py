@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-from app.errors import FarmUnreachable, TooLarge, Unavailable
+from app.errors import FarmUnreachable, Unavailable
 from app.farm_address import find_farm
 from app.farm_http import FarmConnection
-from app.plan import MAX_BODY_BYTES
+from app.farm_plans import FarmPlans, GivenPlan, read_if_file, refuse_long
+from app.plan_name import is_plan_text
 from app.step import FINAL_EXECUTION_STATES
 
 #: One long poll; the farm answers earlier when the execution is final.
@@ -20,7 +21,9 @@ _AWAY_S = 60.0
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 
-Plan = Mapping[str, Any] | str | Path
+#: A plan as for `Farm.plans.save`, or `NAME` or `NAME@VERSION` of a stored one.
+Plan = GivenPlan
+Inputs = Mapping[str, Any]
 
 
 class Farm:
@@ -34,6 +37,7 @@ class Farm:
     ) -> None:
         folder = Path(state_dir) if state_dir is not None else None
         self.http = FarmConnection(find_farm(url, key, folder))
+        self.plans = FarmPlans(self.http)
 
     def __enter__(self) -> Self:
         return self
@@ -45,25 +49,36 @@ class Farm:
         """End the kept connections."""
         self.http.close()
 
-    def submit(self, plan: Plan, key: str | None = None) -> "Execution":
-        """Submit a plan: a mapping, a text (YAML or JSON) or the path of a file.
+    def submit(
+        self,
+        plan: Plan,
+        key: str | None = None,
+        *,
+        inputs: Inputs | None = None,
+        limit: str | None = None,
+    ) -> "Execution":
+        """Submit a plan: a mapping, a text (YAML or JSON), the path of a file, a stored one's name.
 
-        With a `key` a second submit of the same plan gives the first execution. Raises
+        `inputs` are values for what the plan asks for, `limit` is a selector beyond which nothing
+        acts. With a `key` a second submit of the same gives the first execution. Raises
         PlanRejected with every fault, Conflict for a key that stands for another plan.
         """
-        headers = {"Idempotency-Key": key} if key else {}
-        answer = self.http.post_text("/execute-plan", encode_plan(plan), headers)
-        return Execution(self.http, answer)
+        body = encode_request(plan, inputs, limit)
+        return Execution(self.http, self.http.post_text("/execute-plan", body, _with_key(key)))
 
-    def check(self, plan: Plan) -> dict[str, Any]:
+    def check(
+        self, plan: Plan, *, inputs: Inputs | None = None, limit: str | None = None
+    ) -> dict[str, Any]:
         """What the plan would be, step by step; raises PlanRejected. Writes nothing."""
-        answer: dict[str, Any] = self.http.post_text("/plans/check", encode_plan(plan), {})
-        return answer
+        body = encode_request(plan, inputs, limit)
+        return dict(self.http.post_text("/plans/check", body, {}))
 
-    def dry_run(self, plan: Plan) -> dict[str, Any]:
+    def dry_run(
+        self, plan: Plan, *, inputs: Inputs | None = None, limit: str | None = None
+    ) -> dict[str, Any]:
         """The exact masked commands on each target; raises PlanRejected. Runs nothing."""
-        answer: dict[str, Any] = self.http.post_text("/plans/dry-run", encode_plan(plan), {})
-        return answer
+        body = encode_request(plan, inputs, limit)
+        return dict(self.http.post_text("/plans/dry-run", body, {}))
 
     def execution(self, execution_id: str) -> "Execution":
         """The execution with that id, or a unique prefix of it; raises NotFound or Conflict."""
@@ -136,6 +151,15 @@ class Execution:
         """Ask for the execution to be stopped; raises Conflict when it is final."""
         return self._keep_state(self._http.post(f"{self._path}/cancel", {"reason": reason}))
 
+    def rerun(self, *, failed_only: bool = False, key: str | None = None) -> "Execution":
+        """Run its plan again with its inputs and its limit, as a new execution.
+
+        `failed_only`: only on the targets that failed, were cancelled or interrupted. Raises
+        Conflict while it is not final, or when nothing failed; PlanRejected with every fault.
+        """
+        body = {"failed_only": failed_only}
+        return Execution(self._http, self._http.post(f"{self._path}/rerun", body, _with_key(key)))
+
     def _stream(self, after: str | None) -> Iterator[tuple[str | None, dict[str, Any]]]:
         headers = {"Last-Event-ID": after} if after else {}
         with self._http.stream(f"{self._path}/events", headers) as lines:
@@ -183,17 +207,28 @@ def read_event_stream(lines: Iterable[bytes]) -> Iterator[tuple[str | None, dict
             data = []
 
 
-def encode_plan(plan: Plan) -> bytes:
-    """A plan as it travels; raises TooLarge beyond the limit, before anything is sent."""
-    if isinstance(plan, Path):
-        encoded = plan.read_bytes()
-    elif isinstance(plan, str):
-        encoded = plan.encode()
+def encode_request(plan: Plan, inputs: Inputs | None = None, limit: str | None = None) -> bytes:
+    """A plan with what it is run with, as it travels; raises TooLarge before anything is sent.
+
+    A plan alone goes out as it was written; beside inputs or a limit its text goes out as text.
+    Either way faults name lines of it.
+    """
+    given = read_if_file(plan)
+    named = given is plan and isinstance(given, str) and not is_plan_text(given)
+    if not named and not inputs and limit is None:
+        encoded = given.encode() if isinstance(given, str) else _dump(given)
     else:
-        encoded = json.dumps(plan, ensure_ascii=False, allow_nan=False).encode()
-    if len(encoded) > MAX_BODY_BYTES:
-        raise TooLarge(
-            f"the plan is {len(encoded)} bytes long; at most {MAX_BODY_BYTES} are taken",
-            hint="hand large texts over as artifacts or files on the target",
-        )
+        # The line break: what a file holds is never the name of a stored plan.
+        whole = given if named or not isinstance(given, str) else f"{given}\n"
+        beside = {"inputs": inputs or None, "limit": limit}
+        encoded = _dump({"plan": whole} | {k: v for k, v in beside.items() if v is not None})
+    refuse_long(len(encoded))
     return encoded
+
+
+def _dump(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _with_key(key: str | None) -> dict[str, str]:
+    return {"Idempotency-Key": key} if key else {}

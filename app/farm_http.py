@@ -55,9 +55,14 @@ class FarmConnection:
         """GET; members of `query` that are None are left out."""
         return self._ask("GET", path, timeout_s=timeout_s, params=query)
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401  # the JSON that the farm answers
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:  # noqa: ANN401  # the JSON that the farm answers
         """POST a JSON body."""
-        return self._ask("POST", path, json=body or {})
+        return self._ask("POST", path, json=body or {}, headers=headers)
 
     def post_text(self, path: str, text: bytes, headers: Mapping[str, str]) -> Any:  # noqa: ANN401  # the JSON that the farm answers
         """POST a plan as it was written, so that the farm can name lines of it."""

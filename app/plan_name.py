@@ -25,3 +25,8 @@ def read_plan_name(text: str) -> PlanName | None:
     """The stored plan that a text names; None where it can be no such name."""
     found = _WHOLE.fullmatch(text)
     return PlanName(found[1], int(found[2]) if found[2] else None) if found else None
+
+
+def is_plan_text(given: object) -> bool:
+    """Whether it is the text of a plan, and not the name of a stored one."""
+    return isinstance(given, str) and any(mark in given for mark in "\n:{")

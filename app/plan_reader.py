@@ -18,7 +18,7 @@ from app.members import (
     unalias,
 )
 from app.plan import MAX_BODY_BYTES, MAX_FAILURES, MAX_PARALLEL, MAX_STEPS, Plan
-from app.plan_name import ALLOWED, read_plan_name
+from app.plan_name import ALLOWED, is_plan_text, read_plan_name
 from tool_catalog.document import Document, DocumentError, read_document
 
 MAX_KEY = 200
@@ -101,11 +101,6 @@ def read_plan(
 def read_plan_or_text(given: Mapping[str, Any] | str) -> Plan:
     """A plan that a request holds: its text, or the plan itself. Raises as `read_request`."""
     return read_plan_text(given) if isinstance(given, str) else read_plan(given, kept=False)
-
-
-def is_plan_text(given: object) -> bool:
-    """Whether it is the text of a plan, and not the name of a stored one."""
-    return isinstance(given, str) and any(mark in given for mark in "\n:{")
 
 
 def fill_plan(plan: Plan, request: PlanRequest, *, stored: tuple[str, int] | None = None) -> Plan:

@@ -11,8 +11,8 @@ from app.errors import Fault, PlanRejected
 from app.faults import Faults
 from app.inputs import read_given
 from app.plan import MAX_STRING, Plan
-from app.plan_name import ALLOWED, NAME, PlanName, read_plan_name
-from app.plan_reader import PlanRequest, fill_plan, is_plan_text, read_plan_or_text
+from app.plan_name import ALLOWED, NAME, PlanName, is_plan_text, read_plan_name
+from app.plan_reader import PlanRequest, fill_plan, read_plan_or_text
 from app.request_reader import place_in_plan, read_body
 
 #: A week; later than that a due time is history.

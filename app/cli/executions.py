@@ -1,4 +1,4 @@
-"""`opsfarm executions`: list, show, watch and cancel."""
+"""`opsfarm executions`: list, show, watch, cancel and rerun."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import click
 from app.cli.complete import complete_execution
 from app.cli.exits import Exit
 from app.cli.farm import open_farm
-from app.cli.finish import Wait, finish
+from app.cli.finish import Wait, finish, wait_options
 from app.cli.outcome_text import print_results, print_steps
 from app.cli.output import (
     examples,
@@ -20,6 +20,7 @@ from app.cli.output import (
     print_table,
     wants_json,
 )
+from app.plan_name import PlanName
 from app.step import FINAL_EXECUTION_STATES, ExecutionState
 
 _ID = click.argument("execution_id", metavar="ID", shell_complete=complete_execution)
@@ -30,6 +31,9 @@ _HEAD = (
     "delivery",
     "principal",
     "source",
+    "plan",
+    "rerun_of",
+    "reruns",
     "created_at",
     "started_at",
     "finished_at",
@@ -45,6 +49,7 @@ _HEAD = (
         "opsfarm executions show 0197c0de --step disk",
         "opsfarm executions watch 0197c0de",
         'opsfarm executions cancel 0197c0de --reason "wrong host"',
+        "opsfarm executions rerun 0197c0de --failed-only",
     )
 )
 def executions() -> None:
@@ -98,9 +103,20 @@ def show(execution_id: str, step: str | None) -> None:
     elif chosen:
         print_results(chosen)
     else:
-        print_fields({name: shown.get(name) for name in _HEAD if shown.get(name) is not None})
+        print_fields(_head_of(shown))
         click.echo()
         print_steps(shown)
+
+
+def _head_of(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of an execution beside its steps."""
+    stored = shown["plan"]
+    written = {
+        "plan": str(PlanName(**stored)) if stored else None,
+        "reruns": ", ".join(shown["reruns"]),
+    }
+    head = {name: written.get(name, shown.get(name)) for name in _HEAD}
+    return {name: value for name, value in head.items() if value}
 
 
 def _find_step(execution: Mapping[str, Any], wanted: str) -> dict[str, Any]:
@@ -144,3 +160,24 @@ def cancel(execution_id: str, reason: str) -> None:
     if execution.state not in FINAL_EXECUTION_STATES:
         note(f"  its running steps are being ended: opsfarm executions watch {execution.id}")
     click.get_current_context().exit(Exit.SUCCEEDED)
+
+
+@executions.command()
+@_ID
+@click.option(
+    "--failed-only",
+    is_flag=True,
+    help="Only on targets that failed, were cancelled or interrupted.",
+)
+@click.option("--key", help="Your key: the same key never runs it twice.")
+@wait_options
+@json_option
+def rerun(execution_id: str, failed_only: bool, key: str | None, **wait: Any) -> None:  # noqa: ANN401  # the wait options
+    """Run a final execution's plan again, and follow it.
+
+    It has the same inputs and limit, and a new id; steps without targets always run again.
+    """
+    execution = open_farm().execution(execution_id).rerun(failed_only=failed_only, key=key)
+    for warning in execution.warnings:
+        note(f"warning: {warning}")
+    finish(execution, Wait(**wait))

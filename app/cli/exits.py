@@ -64,7 +64,8 @@ def report(error: OpsfarmError | CatalogError) -> Exit:
     faults = error.faults if isinstance(error, PlanRejected | Malformed) else ()
     unread = isinstance(error, Malformed) and faults
     note(f"opsfarm: {'it cannot be read' if unread else error}" + (":" if faults else ""))
-    for line in fault_lines(faults, click.get_current_context().meta.get(_SOURCE)):
+    source = getattr(error, "plan", None) or click.get_current_context().meta.get(_SOURCE)
+    for line in fault_lines(faults, source):
         note(line)
     hint = getattr(error, "hint", None)
     if hint:

@@ -9,6 +9,7 @@ from app.cli.executions import executions
 from app.cli.farm import OpsfarmGroup
 from app.cli.output import examples, json_option, share_examples
 from app.cli.plan import plan
+from app.cli.plans import plans
 from app.cli.principals import principals
 from app.cli.run import run
 from app.cli.schedules import schedules
@@ -39,6 +40,7 @@ def opsfarm() -> None:
 
 for _command in (
     plan,
+    plans,
     run,
     executions,
     tools,

@@ -1,12 +1,9 @@
-"""`opsfarm plan`: run, check and dry-run a plan file."""
+"""`opsfarm plan`: run, check and dry-run a plan."""
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
-from app.cli.exits import remember_source
 from app.cli.farm import open_farm
 from app.cli.finish import Wait, finish, wait_options
 from app.cli.output import (
@@ -18,13 +15,13 @@ from app.cli.output import (
     print_table,
     wants_json,
 )
-
-_FILE = click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+from app.cli.plan_source import given_options, open_plan, plan_argument
 
 
 @click.group(
     epilog=examples(
         "opsfarm plan run nightly.yaml",
+        "opsfarm plan run nightly@3 --set environment=staging --limit tags.role=web",
         "opsfarm plan check nightly.yaml",
         "opsfarm plan dry-run nightly.yaml --json",
         "cat plan.json | opsfarm plan run - --detach",
@@ -35,31 +32,37 @@ def plan() -> None:
 
 
 @plan.command()
-@_FILE
-@click.option("--key", help="Your key: the same key and plan never run twice.")
+@plan_argument
+@given_options
+@click.option("--key", help="Your key: the same key, plan and inputs never run twice.")
 @wait_options
 @json_option
-def run(file: str, key: str | None, **wait: Any) -> None:  # noqa: ANN401  # the wait options
-    """Submit the plan in FILE and follow it to its end.
+def run(plan: str, settings: tuple[str, ...], limit: str | None, **options: Any) -> None:  # noqa: ANN401  # key and the wait options
+    """Submit a plan, follow it to its end, and end like it.
 
-    FILE is YAML or JSON; - is standard input. Ends like the plan.
+    PLAN is a file, - for standard input, or NAME or NAME@VERSION of a stored plan. A word with a
+    path separator or an extension is a file: write ./NAME for one named like a stored plan.
     """
-    text = read_plan_file(file)
-    execution = open_farm().submit(text, key=key)
+    farm, source = open_farm(), open_plan(plan)
+    inputs = source.read_inputs(farm, settings)
+    execution = farm.submit(source.given, options["key"], inputs=inputs, limit=limit)
     for warning in execution.warnings:
         note(f"warning: {warning}")
-    finish(execution, Wait(**wait))
+    finish(execution, Wait(options["detach"], options["wait_s"]))
 
 
 @plan.command()
-@_FILE
+@plan_argument
+@given_options
 @json_option
-def check(file: str) -> None:
-    """Show what a plan would be, or every fault in it.
+def check(plan: str, settings: tuple[str, ...], limit: str | None) -> None:
+    """Show what a plan would be, or every fault in it; nothing is kept.
 
-    FILE is YAML or JSON; - is standard input. Nothing is kept.
+    PLAN is a file, - for standard input, or NAME or NAME@VERSION of a stored plan. A word with a
+    path separator or an extension is a file: write ./NAME for one named like a stored plan.
     """
-    checked = open_farm().check(read_plan_file(file))
+    farm, source = open_farm(), open_plan(plan)
+    checked = farm.check(source.given, inputs=source.read_inputs(farm, settings), limit=limit)
     if wants_json():
         print_json(checked)
         return
@@ -79,14 +82,17 @@ def check(file: str) -> None:
 
 
 @plan.command("dry-run")
-@_FILE
+@plan_argument
+@given_options
 @json_option
-def dry_run(file: str) -> None:
-    """Show the exact commands that a plan would run.
+def dry_run(plan: str, settings: tuple[str, ...], limit: str | None) -> None:
+    """Show the exact commands that a plan would run, secrets masked; nothing runs.
 
-    FILE is YAML or JSON; - is standard input. Secrets are masked; nothing runs.
+    PLAN is a file, - for standard input, or NAME or NAME@VERSION of a stored plan. A word with a
+    path separator or an extension is a file: write ./NAME for one named like a stored plan.
     """
-    shown = open_farm().dry_run(read_plan_file(file))
+    farm, source = open_farm(), open_plan(plan)
+    shown = farm.dry_run(source.given, inputs=source.read_inputs(farm, settings), limit=limit)
     if wants_json():
         print_json(shown)
         return
@@ -106,15 +112,3 @@ def dry_run(file: str) -> None:
 def _note_warnings(shown: dict[str, Any]) -> None:
     for warning in shown["warnings"]:
         note(f"warning: {warning}")
-
-
-def read_plan_file(file: str) -> str:
-    """The plan's text; faults are then shown with places in this file."""
-    remember_source("standard input" if file == "-" else file)
-    try:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return raw.decode()
-    except OSError as error:
-        raise click.BadParameter(f"cannot read {file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise click.BadParameter(f"{file} is not UTF-8 text") from error

@@ -36,6 +36,7 @@ from app.client import Farm
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="In seconds."
 )
+@click.option("--run-as", help="Whom to become on the target: root.")
 @click.option("--vantage", help="The host that a network step runs from.")
 @click.option("--key", help="Your key: the same key and call never run twice.")
 @wait_options
@@ -70,6 +71,7 @@ def make_plan(
         "targets": _one_or_list(options.get("targets") or ()),
         "confirm": _one_or_list(options.get("confirm") or ()),
         "timeout_s": options.get("timeout_s"),
+        "run_as": options.get("run_as"),
         "vantage": options.get("vantage"),
     }
     kept = {name: value for name, value in members.items() if value is not None}

@@ -6,9 +6,10 @@ from urllib.parse import quote
 
 import click
 
+from app.cli.complete_plans import complete_stored
 from app.cli.farm import open_farm
 from app.cli.output import examples, json_option, note, print_json, print_records, wants_json
-from app.cli.plan import read_plan_file
+from app.cli.plan_source import PlanSource, given_options, open_file
 from tool_catalog.model import Parameter, ParameterType
 from tool_catalog.scalars import BadValue, read_duration
 
@@ -42,6 +43,7 @@ def _is_number(value: object) -> bool:
     epilog=examples(
         'opsfarm schedules add nightly plan.yaml --cron "30 2 * * 1-5" --timezone Europe/Berlin',
         "opsfarm schedules add probe plan.yaml --every 5m --overlap queue",
+        "opsfarm schedules add web --plan health@3 --set environment=staging --every 1h",
         "opsfarm schedules list",
         "opsfarm schedules pause nightly",
         "opsfarm schedules resume nightly",
@@ -54,7 +56,14 @@ def schedules() -> None:
 
 @schedules.command()
 @_NAME
-@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@click.argument("file", required=False, type=click.Path(dir_okay=False, allow_dash=True))
+@click.option(
+    "--plan",
+    metavar="NAME[@VERSION]",
+    shell_complete=complete_stored,
+    help="A stored plan; without a version the newest at each due time.",
+)
+@given_options
 @click.option("--cron", help="Five fields: minute, hour, day of month, month, day of week.")
 @click.option("--every", "interval_s", type=Duration(), help="An interval, such as 30s or 5m.")
 @click.option("--timezone", default="UTC", show_default=True, help="Where cron's clock hangs.")
@@ -74,14 +83,17 @@ def schedules() -> None:
 )
 @click.option("--grace", "grace_s", type=Duration(), help="How late that may be (default 1h).")
 @json_option
-def add(name: str, file: str, **given: Any) -> None:  # noqa: ANN401  # the options above
+def add(name: str, file: str | None, plan: str | None, **given: Any) -> None:  # noqa: ANN401  # the options above
     """Run a plan at set times; shows the next five.
 
-    FILE is YAML or JSON; - is standard input. Give --cron or --every.
+    Name a stored plan with --plan, or give a FILE (YAML or JSON; - is standard input): it is
+    stored under the schedule's NAME first. Give --cron or --every.
     """
+    farm, source = open_farm(), _find_source(file, plan)
+    settings = given.pop("settings")
     asked = {key: value for key, value in given.items() if value is not None}
-    body = {"name": name, "plan": read_plan_file(file), **asked}
-    shown = open_farm().http.post("/schedules", body)
+    body = {"name": name, "plan": source.given, "inputs": source.read_inputs(farm, settings)}
+    shown = farm.http.post("/schedules", body | asked)
     if wants_json():
         print_json(shown)
         return
@@ -90,6 +102,12 @@ def add(name: str, file: str, **given: Any) -> None:  # noqa: ANN401  # the opti
     click.echo(f"schedule {shown['name']} ({_when(shown)}) is due next at")
     for due in shown["next_five"]:
         click.echo(f"  {due}")
+
+
+def _find_source(file: str | None, plan: str | None) -> PlanSource:
+    if (file is None) == (plan is None):
+        raise click.UsageError("give either a FILE or --plan NAME[@VERSION]")
+    return PlanSource(plan, stored=True) if plan is not None else open_file(str(file))
 
 
 @schedules.command("list")

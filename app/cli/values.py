@@ -28,6 +28,38 @@ def read_pairs(pairs: Sequence[str], schema: Mapping[str, Any] | None = None) ->
     return {name: _join(values, properties.get(name, {})) for name, values in given.items()}
 
 
+def read_settings(pairs: Sequence[str], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for a plan's inputs from `name=text`, `name:=json` and `name=@file`.
+
+    `asked` is the plan's `inputs` as written: text for a list is cut at commas, what else a type
+    makes of a text is the farm's. Raises click.BadParameter naming the argument.
+    """
+    given: dict[str, Any] = {}
+    for pair in pairs:
+        name, value = _split(pair.replace(":=", "=", 1) if _is_json(pair) else pair)
+        definition = asked.get(name)
+        kind = definition.get("type") if isinstance(definition, Mapping) else None
+        read = _read_json(name, value) if _is_json(pair) else _read_setting(name, value, kind)
+        if name in given and not (isinstance(read, list) and isinstance(given[name], list)):
+            raise click.BadParameter(f"{name} is given twice; only a list may be")
+        given[name] = [*given[name], *read] if name in given else read
+    return given
+
+
+def _is_json(pair: str) -> bool:
+    return pair.partition("=")[0].endswith(":")
+
+
+def _read_setting(name: str, value: str, kind: str | None) -> Any:  # noqa: ANN401  # any JSON value
+    if value.startswith("@@"):
+        return value[1:]
+    if value.startswith("@"):
+        return _read_file(name, Path(value[1:]))
+    if kind == "object" or (kind == "list" and value.startswith("[")):
+        return _read_json(name, value)
+    return [item.strip() for item in value.split(",")] if kind == "list" else value
+
+
 def _split(pair: str) -> tuple[str, str]:
     name, equals, value = pair.partition("=")
     if not equals or not _NAME.fullmatch(name):
