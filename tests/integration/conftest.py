@@ -5,6 +5,7 @@ import pytest
 from tests.lab.api_farm import ApiFarm
 from tests.lab.run_tool import ToolBench
 from tests.lab.sshd import start_sshd
+from tests.lab.windows import WindowsHost
 
 
 @pytest.fixture
@@ -29,3 +30,10 @@ def sshd(tmp_path_factory, require_program):
     server = start_sshd(tmp_path_factory.mktemp("sshd"), require_program("sshd"))
     yield server
     server.stop()
+
+
+@pytest.fixture
+def windows(tmp_path):
+    """A double of a Windows host; `windows.plant(...)` says what its PowerShell answers."""
+    with WindowsHost(tmp_path) as host:
+        yield host
