@@ -37,6 +37,8 @@ class Command:
     artifact_max_bytes: int | None = None
     request: Request | None = None
     function: str | None = None
+    #: Whom to become for it on the target; None: whoever logs in.
+    run_as: str | None = None
 
 
 def build_command(
@@ -98,6 +100,7 @@ def show_command(command: Command) -> dict[str, Any]:
         "artifact_max_bytes": command.artifact_max_bytes,
         "request": None if request is None else show_request(request),
         "function": command.function,
+        "run_as": command.run_as,
     }
     return {name: value for name, value in shown.items() if value not in (None, "", [], {})}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.command import build_command
 from app.errors import StepError
+from app.privilege import find_user
 from app.step import LOCAL, State, Step, StepResult, Target
 from tasks.inputs import Inputs, open_parameters
 from tasks.operations.base import OperationContext
@@ -79,8 +80,12 @@ class Caller:
     ) -> RawOutput:
         on_worker = operation.at == "worker" or self.step.target is None
         target = LOCAL if on_worker or self.step.target is None else self.step.target
-        command = build_command(operation, parameters, self.inputs.secrets)
-        return self._find_runner(target).run(command, target, self.inputs.credential, control)
+        credential = self.inputs.credential
+        command = replace(
+            build_command(operation, parameters, self.inputs.secrets),
+            run_as=find_user(operation, self.step.run_as, target, credential),
+        )
+        return self._find_runner(target).run(command, target, credential, control)
 
     def _find_runner(self, target: Target) -> Runner:
         """Raises StepError where this worker has none for the target's connection."""

@@ -76,6 +76,7 @@ class _Act:
         """Raises StepError as long as nothing is armed."""
         if self.operation.before is not None:
             self.before = self.caller.read(self.operation.before, {}, None, control)
+        control.arms = self.running.step.effect is not Effect.READ
         control.before_effect = self._arm
         result = replace(self._act(control), before=self.before)
         if result.unknown and self._may_probe():

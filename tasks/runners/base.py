@@ -23,12 +23,15 @@ class StepControl:
         timeout_s: float,
         *,
         cancelled: threading.Event | None = None,
+        arms: bool = False,
         before_effect: Callable[[], None] = lambda: None,
         on_line: Callable[[str, str], None] = lambda _stream, _line: None,
     ) -> None:
         self.deadline = time.monotonic() + timeout_s
         self.timeout_s = timeout_s
         self.cancelled = cancelled or threading.Event()
+        #: What runs cannot be taken back: everything that can be asked before is worth asking.
+        self.arms = arms
         self.before_effect = before_effect
         #: `on_line("stdout" | "stderr", text)`, already scrubbed by the caller's sink.
         self.on_line = on_line

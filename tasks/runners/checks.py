@@ -17,11 +17,15 @@ def raise_unless_passed(precheck: tuple[str, ...], raw: RawOutput) -> None:
     """Raise CHECK_FAILED with the last line of standard error, unless a precheck exited 0."""
     if raw.exit_code == 0 and not raw.timed_out:
         return
-    said = raw.stderr_tail.decode(errors="replace").strip().splitlines()
-    why = said[-1] if said else f"exit code {raw.exit_code}"
-    if raw.timed_out:
-        why = "no answer in time"
     raise StepError(
         Reason.CHECK_FAILED,
-        f"the check before the step failed: {why} (ran: {shlex.join(precheck)})",
+        f"the check before the step failed: {last_line(raw)} (ran: {shlex.join(precheck)})",
     )
+
+
+def last_line(raw: RawOutput) -> str:
+    """Why a command failed, as it says itself in the end."""
+    if raw.timed_out:
+        return "no answer in time"
+    said = raw.stderr_tail.decode(errors="replace").strip().splitlines()
+    return said[-1] if said else f"exit code {raw.exit_code}"

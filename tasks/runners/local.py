@@ -12,17 +12,19 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from app.command import Command
 from app.errors import StepError
 from app.filling import Text, reveal
 from app.step import Credential, Target
 from tasks.runners.base import RawOutput, StepControl
-from tasks.runners.checks import raise_unless_passed, refuse_stopped
+from tasks.runners.checks import last_line, raise_unless_passed, refuse_stopped
 from tasks.runners.environment import FIXED, MARKER, SEARCH_PATH
+from tasks.runners.local_user import LocalUser, find_local_user
 from tasks.runners.output import open_outputs
 from tasks.runners.processes import end_processes, signal_group
+from tasks.runners.remote import is_refused
 from tasks.runners.watch import Feed, watch
 from tool_catalog.model import Reason
 
@@ -47,32 +49,68 @@ class LocalRunner:
     ) -> RawOutput:
         """Run it here; missing programs and failed prechecks are told before the step is armed."""
         argv = _find_program(command.argv)
+        user = find_local_user(command.run_as)
         if command.precheck:
-            self._check(command, control)
-        return self._run_one(replace(command, argv=argv), control, control.before_effect)
+            self._check(command, user, control)
+        elif user is not None and user.by_sudo and control.arms:
+            self._check_sudo(command, user, control)
+        raw = self._run_one(replace(command, argv=argv), user, control, control.before_effect)
+        if user is not None and user.by_sudo and raw.exit_code == 1 and is_refused(raw.stderr):
+            raise _refused(user, raw)
+        return raw
 
     def close(self) -> None:
         """Nothing is kept."""
 
-    def _check(self, command: Command, control: StepControl) -> None:
+    def _check(self, command: Command, user: LocalUser | None, control: StepControl) -> None:
         """Raise CHECK_FAILED unless the precheck exits 0."""
-        check = Command(kind="argv", argv=_find_program(command.precheck), env=command.env)
-        quiet = StepControl(control.seconds_left, cancelled=control.cancelled)
-        raw = self._run_one(check, quiet, quiet.before_effect)
+        raw = self._ask(_find_program(command.precheck), command, user, control)
+        if user is not None and user.by_sudo and raw.exit_code == 1 and is_refused(raw.stderr):
+            raise _refused(user, raw)
         raise_unless_passed(command.precheck, raw)
 
+    def _check_sudo(self, command: Command, user: LocalUser, control: StepControl) -> None:
+        """Raise NO_PRIVILEGE before anything is armed, unless sudo lets the worker."""
+        raw = self._ask(_find_program(("true",)), command, user, control)
+        if raw.exit_code != 0:
+            raise _refused(user, raw)
+
+    def _ask(
+        self,
+        argv: tuple[str, ...],
+        command: Command,
+        user: LocalUser | None,
+        control: StepControl,
+    ) -> RawOutput:
+        """Run something short beside a command, as the same user."""
+        asked = Command(kind="argv", argv=argv, env=command.env)
+        quiet = StepControl(control.seconds_left, cancelled=control.cancelled)
+        return self._run_one(asked, user, quiet, quiet.before_effect)
+
     def _run_one(
-        self, command: Command, control: StepControl, before_effect: Callable[[], None]
+        self,
+        command: Command,
+        user: LocalUser | None,
+        control: StepControl,
+        before_effect: Callable[[], None],
     ) -> RawOutput:
         refuse_stopped(control)
         outputs = open_outputs(command, self._scratch, control.on_line)
         try:
             before_effect()
-            with _Child(command) as child:
+            with _Child(command, user, control.seconds_left) as child:
                 return watch(child, command, outputs, control)
         except BaseException:
             outputs.discard()
             raise
+
+
+def _refused(user: LocalUser, raw: RawOutput) -> StepError:
+    return StepError(
+        Reason.NO_PRIVILEGE,
+        f"this worker cannot become {user.entry.pw_name}: {last_line(raw)}; "
+        "allow it in sudoers (NOPASSWD), or run the step on an asset",
+    )
 
 
 def _find_program(argv: tuple[str, ...]) -> tuple[str, ...]:
@@ -101,11 +139,16 @@ def _death_watch() -> tuple[str, ...]:
 class _Child:
     """A child process in its own session; every way out of the `with` leaves nothing running."""
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Command, user: LocalUser | None, seconds_left: float) -> None:
         self._marker = secrets.token_hex(16)
+        #: Whose processes only sudo can reach.
+        self._behind_sudo = user if user is not None and user.by_sudo else None
         self._pipes = {"stdout": os.pipe(), "stderr": os.pipe()}
         try:
-            self._process = _start(command, self._marker, self._pipes)
+            if user is not None:
+                command = user.prepare(command, self._marker, seconds_left)
+            identity = {} if user is None else user.identity
+            self._process = _start(command, self._marker, self._pipes, identity)
         except StepError:
             self._close_pipes()
             raise
@@ -156,10 +199,15 @@ class _Child:
 
     def signal(self, name: str) -> None:
         """Signal the whole group."""
+        if self._behind_sudo is not None:
+            self._behind_sudo.signal(self._marker, name)
+            return
         signal_group(self._process.pid, signal.Signals[f"SIG{name}"])
 
     def end(self) -> bool:
         """End the group, and what left it, by the marker."""
+        if self._behind_sudo is not None:
+            return self._behind_sudo.end(self._marker)
         return end_processes(self._process.pid, self._marker)
 
     def exit_code(self) -> int | None:
@@ -172,7 +220,10 @@ class _Child:
 
 
 def _start(
-    command: Command, marker: str, pipes: Mapping[str, tuple[int, int]]
+    command: Command,
+    marker: str,
+    pipes: Mapping[str, tuple[int, int]],
+    identity: Mapping[str, Any],
 ) -> "subprocess.Popen[bytes]":
     env = {**FIXED, "HOME": "/nonexistent", MARKER: marker}
     env |= {name: reveal(value) for name, value in command.env.items()}
@@ -186,6 +237,7 @@ def _start(
             env=env,
             cwd="/",
             start_new_session=True,
+            **identity,
         )
     except OSError as error:
         raise StepError(

@@ -1,11 +1,14 @@
 """The POSIX side of an SSH run: one quoted command line, found and ended by its marker."""
 
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from app.command import Command
 from app.errors import StepError
 from app.filling import SecretText, reveal
+from app.privilege import sudo_prefix
 from app.step import Credential, Secret
 from tasks.runners.environment import FIXED, MARKER, SEARCH_PATH
 from tool_catalog.model import Reason
@@ -18,6 +21,11 @@ _PATH = f"PATH={SEARCH_PATH}"
 #: Exit status and words of the wrapper when the program is not there.
 MISSING_STATUS = 127
 MISSING_WORDS = "opsfarm: program not found"
+
+_SUDO_REFUSED = re.compile(
+    rb"sudo: (a password is required|no password was provided|\d+ incorrect password|unknown user)"
+    rb"|is not in the sudoers file|is not allowed to (execute|run sudo)"
+)
 
 # $1 marker, $2 seconds, then the program and its arguments. Standard input begins with lines for
 # the wrapper: up to "<marker> begin" they are sudo's (a password that nobody asked for must reach
@@ -87,57 +95,73 @@ done
 )
 
 
-def command_line(command: Command, credential: Credential, marker: str, seconds_left: float) -> str:
-    """What the login shell is given: everything of the caller's is quoted once."""
+@dataclass(frozen=True, slots=True)
+class Become:
+    """Whom to become by sudo, None for nobody else, and the password that sudo is told."""
+
+    user: str | None = None
+    password: Secret | None = None
+
+    @property
+    def line(self) -> str:
+        """What standard input begins with: the password, where sudo asks for one."""
+        return "" if self.user is None or self.password is None else self.password.reveal() + "\n"
+
+    def argv(self, argv: Sequence[str]) -> list[str]:
+        """The argv that runs another as that user."""
+        if self.user is None:
+            return list(argv)
+        return [*sudo_prefix(self.user, asks=self.password is not None), *argv]
+
+    def command_line(self, argv: Sequence[str]) -> str:
+        """What a login shell is given: everything of the caller's is quoted once."""
+        if self.user is None:
+            # Nothing of the login's own environment but who it is.
+            keep = 'HOME="$HOME" USER="$USER" LOGNAME="$LOGNAME"'
+            return f"exec env -i {keep} {shlex.join(argv)}"
+        return f"exec {shlex.join(self.argv(argv))}"
+
+
+def become_by(user: str | None, credential: Credential) -> Become:
+    """Become a user with what a credential holds."""
+    if credential.become_password is not None or credential.private_key is not None:
+        # Beside a private key `password` is that key's passphrase: no host is ever told it.
+        return Become(user, credential.become_password)
+    return Become(user, credential.password)
+
+
+def wrap(command: Command, marker: str, seconds_left: float) -> list[str]:
+    """The argv of a command with its environment, in the wrapper that finds and ends it."""
     plain = {
         name: value for name, value in command.env.items() if not isinstance(value, SecretText)
     }
     env = [f"{name}={value}" for name, value in {**FIXED, **plain, MARKER: marker}.items()]
     seconds = str(int(seconds_left) + _BACKSTOP_S)
-    wrapper = ["env", *env, "sh", "-c", _WRAPPER, "opsfarm", marker, seconds, *command.argv]
-    return _as_user(wrapper, credential)
+    return ["env", *env, "sh", "-c", _WRAPPER, "opsfarm", marker, seconds, *command.argv]
 
 
-def stdin_text(command: Command, credential: Credential, marker: str) -> str:
+def stdin_text(command: Command, become: Become, marker: str) -> str:
     """Everything that goes to standard input: sudo's line, the wrapper's lines, the command's."""
     hidden = {n: reveal(v) for n, v in command.env.items() if isinstance(v, SecretText)}
     _refuse_newlines(hidden)
     exports = "".join(f"{name}={value}\n" for name, value in hidden.items())
     own = "" if command.stdin is None else reveal(command.stdin)
-    return f"{sudo_line(credential)}{marker} begin\n{exports}{marker} end\n{own}"
+    return f"{become.line}{marker} begin\n{exports}{marker} end\n{own}"
 
 
-def stop_line(credential: Credential, marker: str) -> str:
+def stop_argv(marker: str) -> list[str]:
     """What finds and ends the processes of a marker."""
-    return _as_user(["env", _PATH, "sh", "-c", _STOP, "opsfarm", marker], credential)
+    return ["env", _PATH, "sh", "-c", _STOP, "opsfarm", marker]
 
 
-def signal_line(credential: Credential, marker: str, name: str) -> str:
+def signal_argv(marker: str, name: str) -> list[str]:
     """What sends one signal to the program of a marker."""
-    return _as_user(["env", _PATH, "sh", "-c", _SIGNAL, "opsfarm", marker, name], credential)
+    return ["env", _PATH, "sh", "-c", _SIGNAL, "opsfarm", marker, name]
 
 
-def _as_user(argv: list[str], credential: Credential) -> str:
-    if credential.become is None:
-        # Nothing of the login's own environment but who it is.
-        keep = 'HOME="$HOME" USER="$USER" LOGNAME="$LOGNAME"'
-        return f"exec env -i {keep} {shlex.join(argv)}"
-    user = str(credential.become.get("user", "root"))
-    ask = ["-k", "-S", "-p", ""] if _sudo_password(credential) is not None else ["-n"]
-    return "exec " + shlex.join(["sudo", *ask, "-H", "-u", user, "--", *argv])
-
-
-def sudo_line(credential: Credential) -> str:
-    """The password for sudo, where it is asked for: standard input begins with it."""
-    password = _sudo_password(credential)
-    return "" if credential.become is None or password is None else password.reveal() + "\n"
-
-
-def _sudo_password(credential: Credential) -> Secret | None:
-    """Beside a private key `password` is that key's passphrase: no host is ever told it."""
-    if credential.become_password is not None or credential.private_key is not None:
-        return credential.become_password
-    return credential.password
+def is_refused(stderr: bytes) -> bool:
+    """Whether sudo said that it would not run the command."""
+    return _SUDO_REFUSED.search(stderr) is not None
 
 
 def _refuse_newlines(env: Mapping[str, str]) -> None:

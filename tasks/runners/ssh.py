@@ -1,6 +1,5 @@
 """Runs commands on POSIX hosts over SSH, and ends them there for certain."""
 
-import re
 import secrets
 import select
 import time
@@ -13,16 +12,18 @@ from app.command import Command
 from app.errors import StepError
 from app.step import Credential, Target
 from tasks.runners.base import RawOutput, StepControl
-from tasks.runners.checks import raise_unless_passed, refuse_stopped
+from tasks.runners.checks import last_line, raise_unless_passed, refuse_stopped
 from tasks.runners.output import open_outputs
 from tasks.runners.remote import (
     MISSING_STATUS,
     MISSING_WORDS,
-    command_line,
-    signal_line,
+    Become,
+    become_by,
+    is_refused,
+    signal_argv,
     stdin_text,
-    stop_line,
-    sudo_line,
+    stop_argv,
+    wrap,
 )
 from tasks.runners.ssh_connections import Connections, Session, unreachable
 from tasks.runners.watch import Feed, watch
@@ -37,11 +38,6 @@ _AFTER_EXIT_S = 0.5
 _SIDE_S = 10.0
 
 _LOST = (OSError, EOFError, paramiko.SSHException)
-
-_SUDO_REFUSED = re.compile(
-    rb"sudo: (a password is required|no password was provided|\d+ incorrect password)"
-    rb"|is not in the sudoers file|is not allowed to (execute|run sudo)"
-)
 
 
 class SshRunner:
@@ -69,6 +65,8 @@ class SshRunner:
         refuse_stopped(control)
         if command.precheck:
             self._check(command, target, credential, control)
+        elif command.run_as is not None and control.arms:
+            self._check_become(command, target, credential, control)
         raw = self._run_one(command, target, credential, control)
         _explain(command, target, credential, raw)
         return raw
@@ -81,24 +79,45 @@ class SshRunner:
         self, command: Command, target: Target, credential: Credential, control: StepControl
     ) -> None:
         """Raise CHECK_FAILED unless the precheck exits 0."""
-        check = Command(kind="argv", argv=command.precheck, env=command.env)
-        quiet = StepControl(control.seconds_left, cancelled=control.cancelled)
-        raw = self._run_one(check, target, credential, quiet)
-        _explain(check, target, credential, raw)
+        raw = self._ask(command.precheck, command, target, credential, control)
         raise_unless_passed(command.precheck, raw)
+
+    def _check_become(
+        self, command: Command, target: Target, credential: Credential, control: StepControl
+    ) -> None:
+        """Raise NO_PRIVILEGE before anything is armed, unless the user can be become."""
+        raw = self._ask(("true",), command, target, credential, control)
+        if raw.exit_code != 0:
+            raise _refused(command, target, credential, last_line(raw))
+
+    def _ask(
+        self,
+        argv: tuple[str, ...],
+        command: Command,
+        target: Target,
+        credential: Credential,
+        control: StepControl,
+    ) -> RawOutput:
+        """Run something short beside a command, as the same user; raises as `run` does."""
+        asked = Command(kind="argv", argv=argv, env=command.env, run_as=command.run_as)
+        quiet = StepControl(control.seconds_left, cancelled=control.cancelled)
+        raw = self._run_one(asked, target, credential, quiet)
+        _explain(asked, target, credential, raw)
+        return raw
 
     def _run_one(
         self, command: Command, target: Target, credential: Credential, control: StepControl
     ) -> RawOutput:
         marker = secrets.token_hex(16)
-        line = command_line(command, credential, marker, control.seconds_left)
-        stdin = stdin_text(command, credential, marker)
+        become = become_by(command.run_as, credential)
+        line = become.command_line(wrap(command, marker, control.seconds_left))
+        stdin = stdin_text(command, become, marker)
         with self._connections.session(target, credential) as session:
             refuse_stopped(control)
             outputs = open_outputs(command, self._scratch, control.on_line)
             try:
                 control.before_effect()
-                remote = _Remote(session, credential, marker)
+                remote = _Remote(session, become, marker)
                 remote.start(line, stdin)
                 return watch(remote, command, outputs, control)
             except BaseException:
@@ -114,21 +133,25 @@ def _explain(command: Command, target: Target, credential: Credential, raw: RawO
             Reason.MISSING_PROGRAM,
             f"{command.argv[0]} is not installed on {target.name}; install it there",
         )
-    if credential.become is not None and raw.exit_code == 1 and _SUDO_REFUSED.search(raw.stderr):
-        raise StepError(
-            Reason.NO_PRIVILEGE,
-            f"sudo on {target.name} refused {credential.username}; "
-            f"check the sudo rule and the password of credential {credential.name}",
-        )
+    if command.run_as is not None and raw.exit_code == 1 and is_refused(raw.stderr):
+        raise _refused(command, target, credential, last_line(raw))
+
+
+def _refused(command: Command, target: Target, credential: Credential, why: str) -> StepError:
+    return StepError(
+        Reason.NO_PRIVILEGE,
+        f"{credential.username} cannot become {command.run_as} on {target.name}: {why}; "
+        f"check the sudo rule there and the password of credential {credential.name}",
+    )
 
 
 class _Remote:
     """A command on a channel, which its marker finds again on the host."""
 
-    def __init__(self, session: Session, credential: Credential, marker: str) -> None:
+    def __init__(self, session: Session, become: Become, marker: str) -> None:
         self._session = session
         self._channel = session.channel
-        self._credential = credential
+        self._become = become
         self._marker = marker
         #: When we stop reading; moved on by output once the command has exited.
         self._until: float | None = None
@@ -159,14 +182,13 @@ class _Remote:
     def signal(self, name: str) -> None:
         """Signal the program from a second channel."""
         with suppress(*_LOST):  # an `end` follows where this had no effect
-            self._side(signal_line(self._credential, self._marker, name))
+            self._side(signal_argv(self._marker, name))
 
     def end(self) -> bool:
         """End the command's processes from a second channel; of a new connection, if need be."""
-        line = stop_line(self._credential, self._marker)
         for _ in range(2):
             try:
-                return self._side(line) == "gone"
+                return self._side(stop_argv(self._marker)) == "gone"
             except _LOST:  # fabric opens a closed connection anew
                 self._session.broken = True
                 self._session.connection.close()
@@ -200,20 +222,20 @@ class _Remote:
             fed = True
         return fed
 
-    def _side(self, line: str) -> str:
-        return _ask(self._session.connection.create_session(), line, self._credential)
+    def _side(self, argv: list[str]) -> str:
+        return _ask(self._session.connection.create_session(), argv, self._become)
 
     def _lost(self, error: BaseException) -> StepError:
         self._session.broken = True
         return unreachable(self._session.target, error, sent=True)
 
 
-def _ask(channel: paramiko.Channel, line: str, credential: Credential) -> str:
+def _ask(channel: paramiko.Channel, argv: list[str], become: Become) -> str:
     """The last line that a short command prints; raises what paramiko does."""
     with channel:
         channel.settimeout(_SIDE_S)
-        channel.exec_command(line)
-        channel.sendall(sudo_line(credential).encode())
+        channel.exec_command(become.command_line(argv))
+        channel.sendall(become.line.encode())
         channel.shutdown_write()
         said = channel.makefile("rb").read()
     lines = said.decode(errors="replace").splitlines()

@@ -354,42 +354,52 @@ def test_a_command_that_closes_its_output_is_waited_for(runner, sshd):
     assert raw.exit_code == 4
 
 
-def test_sudo_runs_as_the_named_user(runner, sshd, require_program):
+def test_sudo_runs_as_the_named_user(runner, sshd, require_program, require_root):
     require_program("sudo")
-    if os.geteuid() != 0:
-        pytest.skip("only root may use sudo here without a password")
-    credential = replace(sshd.credential, become={"method": "sudo", "user": "daemon"})
-    raw = runner.run(shell("id -un; cat", stdin="in"), sshd.target, credential, control())
+    raw = run(runner, sshd, shell("id -un; cat", stdin="in", run_as="daemon"))
     assert raw.stdout == b"daemon\nin"
 
 
-def test_a_sudo_password_that_nobody_asks_for_reaches_no_program(runner, sshd, require_program):
+def test_a_way_to_become_somebody_is_used_only_when_it_is_asked_for(runner, sshd):
+    credential = replace(sshd.credential, become={"method": "sudo", "user": "daemon"})
+    raw = runner.run(shell("id -un"), sshd.target, credential, control())
+    assert raw.stdout.decode().strip() == sshd.credential.username
+
+
+def test_a_sudo_password_that_nobody_asks_for_reaches_no_program(
+    runner, sshd, require_program, require_root
+):
     require_program("sudo")
-    if os.geteuid() != 0:
-        pytest.skip("only root may use sudo here without a password")
-    credential = replace(
-        sshd.credential,
-        become={"method": "sudo", "user": "root"},
-        become_password=Secret("sud0-pw"),
-    )
-    raw = runner.run(shell("cat", stdin="only this"), sshd.target, credential, control())
+    credential = replace(sshd.credential, become_password=Secret("sud0-pw"))
+    command = shell("cat", stdin="only this", run_as="root")
+    raw = runner.run(command, sshd.target, credential, control())
     assert raw.stdout == b"only this"
 
 
-def test_cancel_under_sudo(runner, sshd, tmp_path, require_program):
+def test_cancel_under_sudo(runner, sshd, tmp_path, require_program, require_root):
     require_program("sudo")
-    if os.geteuid() != 0:
-        pytest.skip("only root may use sudo here without a password")
     pids = tmp_path / "pids"
     cancelled = threading.Event()
     thread, _ = act_once(pids, cancelled.set)
-    credential = replace(sshd.credential, become={"method": "sudo", "user": "root"})
-    command = shell(f"echo $$ > {pids}; exec sleep 300")
+    command = shell(f"echo $$ > {pids}; exec sleep 300", run_as="root")
     with pytest.raises(Stopped) as info:
-        runner.run(command, sshd.target, credential, control(cancelled=cancelled))
+        run(runner, sshd, command, control(cancelled=cancelled))
     thread.join()
     assert info.value.verified
     assert not is_alive(pids.read_text().strip())
+
+
+@pytest.mark.parametrize("arms", [True, False])
+def test_a_user_that_cannot_be_become_is_told_before_a_change_is_armed(
+    runner, sshd, require_program, require_root, arms
+):
+    require_program("sudo")
+    armed = []
+    step_control = control(arms=arms, before_effect=lambda: armed.append(1))
+    with pytest.raises(StepError, match="cannot become no-such-user on lab-host: sudo: ") as info:
+        run(runner, sshd, shell("true", run_as="no-such-user"), step_control)
+    assert info.value.reason is Reason.NO_PRIVILEGE
+    assert len(armed) == (0 if arms else 1)  # a read arms nothing: it saves itself the question
 
 
 def test_the_key_of_the_host_may_be_one_of_several_types(runner, sshd, tmp_path):
