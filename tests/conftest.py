@@ -13,17 +13,29 @@ from app.admin.servers import find_free_port, start_postgres, start_redis
 from app.store.db import make_engine, migrate
 from tests.lab.engine import another_runs, run_engine
 from tests.lab.host import Hosts
+from tests.lab.mariadb import run_mariadb
+from tests.lab.moto import run_moto
+from tests.lab.rabbitmq import run_rabbitmq
+from tests.lab.warden import guarded
 
 # A suite that is started in the background inherits an ignored SIGINT, and so would everything
 # that it starts; the tests send that signal on purpose.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def warden():
+    """Nothing that a test starts outlives the tests, however they end."""
+    with guarded() as warden:
+        yield warden
+
+
 @pytest.fixture(scope="session")
-def server_folder():
+def server_folder(warden):
     """A short path that PostgreSQL's own user can reach."""
     folder = Path(tempfile.mkdtemp(prefix="opsfarm-test-"))
     folder.chmod(0o755)
+    warden.remove(folder)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -46,6 +58,32 @@ def redis_server(server_folder):
     server = start_redis(server_folder / "redis", find_free_port(), "test-password")
     yield server.url
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb_server(server_folder, require_program):
+    """A `tests.lab.mariadb.MariaDb` that all tests of this process share."""
+    folder = server_folder / "mariadb"
+    folder.mkdir()
+    with run_mariadb(folder, require_program("mariadbd")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(server_folder, require_program):
+    """The URL of a RabbitMQ that all tests of this process share."""
+    require_program("rabbitmqctl")
+    folder = server_folder / "rabbitmq"
+    folder.mkdir()
+    with run_rabbitmq(folder, require_program("epmd")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def moto_server(server_folder):
+    """The AWS_ENDPOINT_URL of an AWS that all tests of this process share."""
+    with run_moto(server_folder) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

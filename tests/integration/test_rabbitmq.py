@@ -3,16 +3,13 @@
 import pytest
 
 from tests.lab.farm import Farm
-from tests.lab.rabbitmq import run_rabbitmq
 
 
 @pytest.fixture
-def farm(require_program, database_url, tmp_path):
-    require_program("rabbitmqctl")
-    with run_rabbitmq(tmp_path, require_program("epmd")) as url:
-        farm = Farm(database_url, url, tmp_path)
-        yield farm
-        farm.close()
+def farm(rabbitmq_server, database_url, tmp_path):
+    farm = Farm(database_url, rabbitmq_server, tmp_path)
+    yield farm
+    farm.close()
 
 
 def test_a_plan_goes_through_quorum_queues(farm):

@@ -14,6 +14,7 @@ from pathlib import Path
 from pytest_celery import CeleryTestContainer, CeleryWorkerContainer
 
 from app.admin.servers import find_free_port, start_redis
+from tests.lab.warden import mark
 
 PROJECT = Path(__file__).parents[2]
 PASSWORD = "test-password"
@@ -114,7 +115,12 @@ class ProcessWorker(_ProcessNode, CeleryWorkerContainer):
             return subprocess.Popen(
                 argv,
                 cwd=self._folder,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), **self._environment},
+                env={
+                    "PATH": os.environ["PATH"],
+                    "PYTHONPATH": str(PROJECT),
+                    **mark(),
+                    **self._environment,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,

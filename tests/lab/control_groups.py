@@ -2,22 +2,26 @@
 
 import os
 import signal
-import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+
+from tests.lab.waiting import wait_until
 
 ROOT = Path("/sys/fs/cgroup")
 END_S = 10
 
 
+def in_group(name: str) -> list[str]:
+    """What to put before a program; a name must be one run's alone."""
+    return ["sh", str(Path(__file__).with_name("in-group.sh")), name]
+
+
 def end_group(name: str) -> None:
     """Kill what runs in the groups of this name, in every hierarchy, and remove them."""
-    deadline = time.monotonic() + END_S
     for pattern in (name, f"*/{name}"):  # of one hierarchy, or of several
         for group in ROOT.glob(pattern):
-            while not _removed(group):
-                assert time.monotonic() < deadline, f"{group} is still in use"
-                time.sleep(0.02)
+            wait_until(partial(_removed, group), f"{group} is still in use", END_S)
 
 
 def _removed(group: Path) -> bool:

@@ -9,15 +9,15 @@ import json
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.lab.claims import RUN, claim, exclusive
-from tests.lab.control_groups import end_group
+from tests.lab.control_groups import end_group, in_group
 from tests.lab.root_tree import CACHE, slim_tree
+from tests.lab.waiting import wait_until
 
 #: Of the engine's bridge and of its containers' control groups.
 NAME = "opslab-engine"
@@ -99,8 +99,8 @@ def _start() -> subprocess.Popen[bytes]:
     _run("ip", "link", "add", NAME, "type", "bridge")
     _run("ip", "address", "add", NETWORK, "dev", NAME)
     _run("ip", "link", "set", NAME, "up")
-    argv = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--pid", "--fork"]
-    argv += ["--kill-child=KILL", "--mount-proc", "--propagation=private", "dockerd"]
+    argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
+    argv += ["--propagation=private", *in_group(f"{NAME}-daemon"), "dockerd"]
     argv += [f"--data-root={CACHE / 'engine'}", f"--exec-root={_folder()}", f"--host={_url()}"]
     argv += [f"--pidfile={_folder() / 'pid'}", f"--bridge={NAME}", "--ip=127.0.0.1"]
     argv += [f"--cgroup-parent=/{NAME}"]
@@ -114,11 +114,8 @@ def _url() -> str:
 
 def _prepare(process: subprocess.Popen[bytes], tree: Path) -> Engine:
     engine = Engine(_url())
-    deadline = time.monotonic() + START_S
-    while not (_folder() / "docker.sock").exists() or not _answers(engine):
-        assert process.poll() is None, f"dockerd ended: {_log().read_text()}"
-        assert time.monotonic() < deadline, f"dockerd is not ready: {_log().read_text()}"
-        time.sleep(0.05)
+    wait_until(lambda: process.poll() is not None or _answers(engine), _log().read_text, START_S)
+    assert process.poll() is None, f"dockerd ended: {_log().read_text()}"
     engine.clear()  # what a killed run left in the data that are kept
     tag = f"opslab:{tree.name}"
     if not engine.docker("image", "ls", "--quiet", tag):
@@ -128,6 +125,8 @@ def _prepare(process: subprocess.Popen[bytes], tree: Path) -> Engine:
 
 
 def _answers(engine: Engine) -> bool:
+    if not (_folder() / "docker.sock").exists():
+        return False
     argv = ["docker", "--host", engine.url, "version"]
     return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
@@ -167,7 +166,8 @@ def _remember() -> None:
 
 
 def _undo() -> None:
-    end_group(NAME)
+    for name in (f"{NAME}-daemon", NAME):
+        end_group(name)
     shutil.rmtree(_folder(), ignore_errors=True)
     if not _note().exists():
         return

@@ -8,17 +8,16 @@ import os
 import shutil
 import socket
 import subprocess
-import tempfile
-import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.step import Credential, Secret, Target
-from tests.lab.claims import Claim, claim
-from tests.lab.control_groups import end_group
+from tests.lab.claims import RUN, Claim, claim
+from tests.lab.control_groups import end_group, in_group
 from tests.lab.root_tree import CACHE, cache_lock, host_tree
+from tests.lab.waiting import wait_until
 
 BOOT = Path(__file__).with_name("boot-host.sh")
 MAX_HOSTS = 250
@@ -58,8 +57,8 @@ class Host:
         """The parameters of asset-create."""
         return {
             "hostname": self.name,
-            "ip": self.address,
-            "os": "Debian 12",
+            "ip_address": self.address,
+            "os": "debian 12",
             "connection": {"type": "ssh", "host_key": self.host_key},
         }
 
@@ -88,24 +87,19 @@ class Host:
 
     def stop(self) -> None:
         """Pull the plug; everything that it was is gone afterwards."""
-        if not self.folder.exists():
-            return
-        self.process.kill()
-        self.process.wait(END_S)
-        self._claim.release()
-        shutil.rmtree(self.folder)
+        if self.process.returncode is None:
+            self.process.kill()
+            self.process.wait()
+            self._claim.release()
 
     def wait_until_up(self) -> None:
         """Until sshd answers and everybody may log in (before that, pam_nologin lets in root)."""
-        deadline = time.monotonic() + BOOT_S
-        while not self._answers():
-            assert self.process.poll() is None, f"{self.name} ended: {self.log}"
-            assert time.monotonic() < deadline, f"{self.name} did not boot: {self.log}"
-            time.sleep(0.02)
+        wait_until(self._answers, lambda: f"{self.name} did not boot: {self.log}", BOOT_S)
         state = self.run("timeout", str(BOOT_S), "systemctl", "is-system-running", "--wait")
         assert state == "running\n", f"{self.name} is {state}: {self.log}"
 
     def _answers(self) -> bool:
+        assert self.process.poll() is None, f"{self.name} ended: {self.log}"
         try:
             with socket.create_connection((self.address, 22), 0.5) as client:
                 return client.recv(4) == b"SSH-"
@@ -127,7 +121,7 @@ class Hosts(AbstractContextManager["Hosts"]):
         self.running: list[Host] = []
 
     def start(self, *names: str) -> list[Host]:
-        """Boot hosts side by side. Call it from a thread that lives longer than they shall."""
+        """Boot hosts side by side."""
         started = []
         for name in names:
             started.append(_boot(name))
@@ -153,13 +147,14 @@ def user_key() -> Path:
 def _boot(name: str) -> Host:
     tree, key = host_tree(), user_key()
     number = claim("host", MAX_HOSTS, _sweep)
-    folder = Path(tempfile.mkdtemp(prefix="opsfarm-host-"))
+    folder = _folder(number.number)
     seed = folder / "seed"
     _plant(seed, name, key.with_suffix(".pub"))
     net = f"198.18.{number.number}"
-    argv = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--net", "--pid", "--fork"]
-    argv += ["--kill-child=KILL", "--propagation=private", "sh", str(BOOT), str(os.getpid()), name]
-    argv += [_link(number.number), f"{net}.2/30", f"{net}.1/30", str(tree), str(seed)]
+    argv = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child=KILL"]
+    argv += ["--propagation=private", *in_group(_link(number.number))]
+    argv += ["sh", str(BOOT), str(os.getpid()), name, _link(number.number)]
+    argv += [f"{net}.2/30", f"{net}.1/30", str(tree), str(seed)]
     with (folder / "console.log").open("wb") as log:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     host_key = " ".join((seed / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2])
@@ -185,10 +180,13 @@ def _link(number: int) -> str:
     return f"opslab{number}"
 
 
+def _folder(number: int) -> Path:
+    return RUN / f"files-of-host-{number}"
+
+
 def _sweep(number: int) -> None:
     """End what still runs of a host, and see its cable gone."""
     end_group(_link(number))
-    deadline = time.monotonic() + END_S
-    while Path(f"/sys/class/net/{_link(number)}").exists():
-        assert time.monotonic() < deadline, f"{_link(number)} is still there"
-        time.sleep(0.02)
+    cable = Path(f"/sys/class/net/{_link(number)}")
+    wait_until(lambda: not cable.exists(), f"{cable.name} is still there", END_S)
+    shutil.rmtree(_folder(number), ignore_errors=True)

@@ -1,20 +1,19 @@
 """A real RabbitMQ of the test's own on loopback, with its own port mapper, both ended by pid."""
 
 import os
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from app.admin.servers import find_free_port
+from app.admin.servers import answers, find_free_port
+from tests.lab.daemon import start_daemon, stop_daemon
+from tests.lab.warden import mark
 
-START_S = 60
 SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
 
 class RabbitMq:
-    """A server that can be killed and come back with its data."""
+    """A server that can be stopped and come back with its data."""
 
     def __init__(self, folder: Path, epmd: str) -> None:
         """`epmd` is Erlang's port mapper, which would stay behind as a daemon."""
@@ -33,9 +32,10 @@ class RabbitMq:
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
             "RABBITMQ_CONFIG_FILE": str(folder / "none"),
+            **mark(),
         }
         argv = [epmd, "-port", str(mapper_port), "-address", "127.0.0.1"]
-        self._mapper = subprocess.Popen(argv)
+        self._mapper = start_daemon(argv, folder / "epmd.log", lambda: answers(mapper_port))
         self._starts = 0
         self.start()
 
@@ -48,27 +48,18 @@ class RabbitMq:
         """Start it, with the data that it had, and wait until it serves."""
         self._starts += 1
         log = self._folder / f"rabbitmq-{self._starts}.log"
-        with log.open("wb") as sink:
-            self._server = subprocess.Popen(
-                [SERVER], env=self._environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
-            )
-        deadline = time.monotonic() + START_S
-        while "completed with" not in log.read_text():
-            assert self._server.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
+        self._server = start_daemon(
+            [SERVER], log, lambda: "completed with" in log.read_text(), self._environment
+        )
 
     def stop(self) -> None:
         """End the server in order."""
-        self._server.terminate()
-        self._server.wait(30)
+        stop_daemon(self._server)
 
     def close(self) -> None:
         """End the server and its port mapper."""
-        if self._server.poll() is None:
-            self.stop()
-        self._mapper.terminate()
-        self._mapper.wait(10)
+        for process in (self._server, self._mapper):
+            stop_daemon(process)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from app.store.db import make_engine, migrate
 from app.store.roster import Roster
 from app.worker_offer import WorkerOffer
 from queues import Pool, Routing
+from tests.lab.warden import mark
 
 PROJECT = Path(__file__).parents[2]
 PASSWORD = "test-password"
@@ -172,7 +173,7 @@ class RealFarm(AbstractContextManager["RealFarm"]):
 
     def environment(self) -> dict[str, str]:
         """What our processes see: nothing of the caller's settings."""
-        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), **self.settings}
+        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), **mark(), **self.settings}
 
     def logs(self) -> dict[str, str]:
         """What each process wrote."""
