@@ -140,6 +140,7 @@ class HttpTransport(HTTPAdapter):
             with running.explained():
                 response = self._send(request, bounds.seconds_left())
             try:
+                running.refuse_cut()
                 yield Reply(response, running)
             finally:
                 # Reading on to reuse the connection would have no bound: only a whole body is.
@@ -182,6 +183,7 @@ class Reply:
         while True:
             with self._running.explained():
                 data = next(source, None)
+            self._running.refuse_cut()
             if data is None:
                 return
             yield data
@@ -226,7 +228,10 @@ class _Exchange:
             yield
         except _LOST as error:
             raise self._explain(error) from None
-        if self._cut_by is not None:  # the body may look whole where only its end says so
+
+    def refuse_cut(self) -> None:
+        """Raise where what came may look whole only because we have ended it."""
+        if self._cut_by is not None:
             raise self._explain(TimeoutError())
 
     def _watch(self, opened: socket.socket | None) -> None:

@@ -25,6 +25,11 @@ class Certificates:
         context.load_cert_chain(self.server)
         return context
 
+    def fingerprint(self) -> str:
+        """SHA-256 of the server's certificate, in hex with colons."""
+        certificate = x509.load_pem_x509_certificate(self.server.read_bytes())
+        return certificate.fingerprint(hashes.SHA256()).hex(":")
+
 
 def make_certificates(folder: Path, *names: str) -> Certificates:
     """Issue a certificate for host names and addresses (default: localhost and 127.0.0.1)."""

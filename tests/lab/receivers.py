@@ -33,7 +33,8 @@ class Received:
 class Reply:
     status: int = 200
     body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
+    #: A list is sent as a line for each of its items.
+    headers: dict[str, str | list[str]] = field(default_factory=dict)
     #: Reset the connection instead of answering.
     reset: bool = False
     #: Answer only when the receiver ends.
@@ -121,7 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_response(reply.status)
             for name, value in reply.headers.items():
-                self.send_header(name, value)
+                for line in [value] if isinstance(value, str) else value:
+                    self.send_header(name, line)
             self.send_header("Content-Length", str(len(reply.body)))
             self.end_headers()
             self.wfile.write(reply.body)
