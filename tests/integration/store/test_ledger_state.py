@@ -7,39 +7,73 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.outcome import derive_state
+from app.plan import CheckedStep
 from app.step import FINAL_STATES, State, Step
 from tests.lab.ledger_bench import FAILED, LedgerBench, done, make_plan, make_step
+from tests.lab.shapes import Batches, LateBlock, lay_out, on_hosts
 from tool_catalog.model import Effect, Reason, Repeat
 
+RULES = ("block", "max_failures", "block_on_failure", "on_failure", "max_parallel")
 KEPT = (State.PENDING, State.DUE, State.QUEUED)
 UNKNOWN = done(State.FAILED, Reason.TIMEOUT, unknown=True)
 
 
+HOSTS = tuple("abcd")
+
+
+@st.composite
+def steps(draw, key, *, inside=False):
+    """One step; outside of a block with up to three rows."""
+    changes = draw(st.booleans())
+    dynamic = draw(st.integers(0, 4)) == 0
+    count = 1 if dynamic or inside else draw(st.integers(1, 3))
+    repeat = draw(st.sampled_from([Repeat.NEVER, Repeat.IDEMPOTENT])) if changes else Repeat.READ
+    return make_step(
+        key,
+        rows=count,
+        dynamic=dynamic,
+        template={} if dynamic else None,
+        effect=Effect.CHANGE if changes else Effect.READ,
+        repeat=repeat,
+        mutex=draw(st.sampled_from(["asset:1", "asset:2"]))
+        if changes and count == 1 and not inside
+        else None,
+        on_failure=draw(st.sampled_from(["stop", "continue"])),
+        max_retries=draw(st.integers(0, 2)),
+        max_parallel=draw(st.sampled_from([None, None, 1, 2])),
+        max_failures=None if inside else draw(st.sampled_from([None, None, 0, 1])),
+    )
+
+
+@st.composite
+def entries(draw, key, number):
+    """A step, steps side by side, or a block: of batches, or rendered when it is due."""
+    kind = draw(st.sampled_from(["step", "step", "parallel", "block", "late"]))
+    if kind == "step":
+        return draw(steps(key))
+    if kind == "parallel":
+        return tuple(draw(steps(f"{key}{n}")) for n in range(2))
+    inner = [draw(steps(f"{key}i{n}", inside=True)) for n in range(draw(st.integers(1, 2)))]
+    if draw(st.booleans()):
+        inner.append((draw(steps(f"{key}x", inside=True)), draw(steps(f"{key}y", inside=True))))
+    size = draw(st.sampled_from([1, 2, 3]))
+    block = Batches(
+        tuple(inner),
+        tuple(HOSTS[n : n + size] for n in range(0, len(HOSTS), size)),
+        number=number,
+        max_failures=draw(st.integers(0, 2)),
+        on_failure=draw(st.sampled_from(["stop", "continue"])),
+    )
+    return LateBlock(block) if kind == "late" else block
+
+
 @st.composite
 def plans(draw):
-    """Up to four stages of up to three rows, and up to two stages of `finally`."""
-
-    def step(number):
-        changes = draw(st.booleans())
-        count = draw(st.integers(1, 3))
-        dynamic = draw(st.integers(0, 4)) == 0
-        return make_step(
-            f"s{number}",
-            rows=1 if dynamic else count,
-            dynamic=dynamic,
-            template={} if dynamic else None,
-            effect=Effect.CHANGE if changes else Effect.READ,
-            repeat=draw(st.sampled_from([Repeat.NEVER, Repeat.IDEMPOTENT]))
-            if changes
-            else Repeat.READ,
-            mutex=draw(st.sampled_from(["asset:1", "asset:2"])) if changes and count == 1 else None,
-            on_failure=draw(st.sampled_from(["stop", "continue"])),
-            max_retries=draw(st.integers(0, 2)),
-        )
-
-    main = [step(n) for n in range(draw(st.integers(1, 4)))]
-    last = tuple(step(n + 10) for n in range(draw(st.integers(0, 2))))
-    return make_plan(*main, last=last)
+    """Up to three entries, and up to two of `finally`."""
+    main = [draw(entries(f"s{n}", n + 1)) for n in range(draw(st.integers(1, 3)))]
+    last = tuple(draw(entries(f"z{n}", n + 10)) for n in range(draw(st.integers(0, 2))))
+    late = [each.block for each in (*main, *last) if isinstance(each, LateBlock)]
+    return make_plan(*main, last=last), {block.number: block for block in late}
 
 
 @dataclass
@@ -50,14 +84,15 @@ class Walk:
     """
 
     bench: LedgerBench
-    executions: list = field(default_factory=list)
+    #: Execution to its blocks that are rendered when they are due, by number.
+    executions: dict = field(default_factory=dict)
     held: list[Step] = field(default_factory=list)
     lost: list[Step] = field(default_factory=list)
 
     def act(self, word: str, choice: int) -> None:
         """One event; a word that does not apply now does nothing."""
         if word == "cancel":
-            self.bench.cancel(self.executions[choice % len(self.executions)])
+            self.bench.cancel(list(self.executions)[choice % len(self.executions)])
         elif word in {"claim", "expand", "skip"}:
             getattr(self, f"_{word}")(choice)
         elif word == "late":
@@ -87,13 +122,22 @@ class Walk:
         rows = self._rows("due")
         if rows:
             row = rows[choice % len(rows)]
-            step = make_step(row["key"], position=row["position"], rows=1 + choice % 3)
-            self.bench.expand(row["id"], step)
+            self.bench.expand(row["id"], *self._render(row, choice))
+
+    def _render(self, row: dict, choice: int) -> list[CheckedStep]:
+        if "block" in row["template"]:
+            block = self.executions[row["execution_id"]][row["block"]]
+            return lay_out([block], row["position"])
+        rules = {name: row[name] for name in RULES}
+        step = make_step(row["key"], position=row["position"], **rules)
+        hosts = row["template"].get("batch") or HOSTS[: 1 + choice % 3]
+        return [on_hosts(step, hosts, first_index=row["target_index"])]
 
     def _skip(self, choice: int) -> None:
         rows = self._rows("due")
         if rows:
-            self.bench.end_due(rows[choice % len(rows)]["id"])
+            ended = [(State.SKIPPED, None), (State.FAILED, Reason.EXPRESSION)][choice % 2]
+            self.bench.end_due(rows[choice % len(rows)]["id"], *ended)
 
     def _say(self, word: str, step: Step) -> None:
         ledger = self.bench.ledger
@@ -119,7 +163,8 @@ class Walk:
             for step in self.held:
                 self.bench.finish(step)
             self.held.clear()
-            self._skip(0)
+            for n in range(len(self._rows("due"))):
+                self._expand(n)
             if not self._rows("queued") and not self._rows("due"):
                 return
             for n in range(len(self._rows("queued"))):
@@ -146,18 +191,81 @@ def check(bench: LedgerBench, execution_id) -> None:
     assert row["stage_open"] == sum(s["state"] not in FINAL_STATES for s in here)
     assert all(s["state"] in FINAL_STATES for s in steps if s["stage"] < row["stage"])
     later = {s["state"] for s in steps if s["stage"] > row["stage"]}
-    assert later <= {State.PENDING, State.CANCELLED}
-    skipped = {s["stage"] for s in steps if s["state"] == State.SKIPPED and not s["dynamic"]}
-    assert not skipped or row["stopping"]
-    stops = any(
-        s["state"] == State.FAILED
-        and s["on_failure"] == "stop"
-        and s["stage"] < row["finally_stage"]
-        for s in steps
-    )
-    assert row["stopping"] == stops
+    assert later <= {State.PENDING, State.CANCELLED, State.SKIPPED}
+    assert {s["stage"] for s in steps} == set(range(row["stages"])), "no stage is empty"
+    check_held(here)
+    check_failures(row, steps)
     is_final = all(s["state"] in FINAL_STATES for s in steps)
     assert (row["finished_at"] is not None) == is_final == (row["stage"] == row["stages"])
+
+
+def check_held(here: list[dict]) -> None:
+    """Of a step with `max_parallel` so many rows are under way, and no row waits for nothing."""
+    for position in {s["position"] for s in here if s["max_parallel"] is not None}:
+        rows = [s for s in here if s["position"] == position]
+        held = sum(s["state"] == State.PENDING for s in rows)
+        under_way = sum(s["state"] not in FINAL_STATES for s in rows) - held
+        most = rows[0]["max_parallel"]
+        assert under_way == most if held else under_way <= most
+    unlimited = [s for s in here if s["max_parallel"] is None]
+    assert not any(s["state"] == State.PENDING for s in unlimited)
+
+
+def check_failures(row: dict, steps: list[dict]) -> None:
+    """Whom a block leaves out, what is given up, and whether the plan stops: as the rows say."""
+    stops = any(
+        s["state"] == State.FAILED and s["block"] is None and s["max_failures"] is None
+        and s["on_failure"] == "stop" and s["stage"] < row["finally_stage"]
+        for s in steps
+    )  # fmt: skip
+    given_up = {}
+    for s in steps:
+        if s["max_failures"] is not None:
+            scope = ("block", s["block"]) if s["block"] else ("step", s["position"])
+            given_up.setdefault(scope, []).append(s)
+    for (kind, _), rows in given_up.items():
+        failed = _failures(kind, rows)
+        if len(failed) <= rows[0]["max_failures"] and not _broken(rows):
+            _check_left_out(rows, failed, row["stopping"])
+            continue
+        open_states = {s["state"] for s in rows if s["started_at"] is None} - FINAL_STATES
+        assert not open_states, "what has not begun is skipped"
+        means = rows[0]["block_on_failure"] or rows[0]["on_failure"]
+        stops |= means == "stop" and rows[0]["stage"] < row["finally_stage"]
+    assert row["stopping"] == stops
+    limited = {id(s) for rows in given_up.values() for s in rows}
+    skipped = [
+        s for s in steps
+        if s["state"] == State.SKIPPED and id(s) not in limited and not s["dynamic"]
+    ]  # fmt: skip
+    assert not skipped or row["stopping"]
+
+
+def _failures(kind: str, rows: list[dict]) -> dict[str, int]:
+    """Who failed, and in which stage first."""
+    found: dict[str, int] = {}
+    for s in sorted(rows, key=lambda s: s["stage"]):
+        if s["state"] != State.FAILED or (kind == "block" and s["on_failure"] == "continue"):
+            continue
+        batch = (s["template"] or {}).get("batch")
+        names = [s["target"]["name"]] if s["target"] else batch or [f"#{s['id']}"]
+        for name in names if kind == "block" else [str(s["id"])]:
+            found.setdefault(name, s["stage"])
+    return found
+
+
+def _broken(rows: list[dict]) -> bool:
+    """A block that could not be rendered."""
+    return any(s["state"] == State.FAILED and "block" in (s["template"] or {}) for s in rows)
+
+
+def _check_left_out(rows: list[dict], failed: dict[str, int], stopping: bool) -> None:
+    for s in rows:
+        since = failed.get(s["target"]["name"]) if s["target"] and s["block"] else None
+        if since is not None and s["stage"] > since:
+            assert s["state"] in {State.PENDING, State.SKIPPED, State.CANCELLED}
+        elif not s["dynamic"]:
+            assert s["state"] != State.SKIPPED or stopping
 
 
 def check_mutexes(bench: LedgerBench) -> None:
@@ -196,7 +304,7 @@ def started():
 
     def start(bench, drawn):
         bench.ask("truncate executions, steps, events restart identity cascade")
-        return Walk(bench, [bench.submit(plan).execution_id for plan in drawn])
+        return Walk(bench, {bench.submit(plan).execution_id: blocks for plan, blocks in drawn})
 
     return start
 
