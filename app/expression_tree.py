@@ -11,7 +11,7 @@ from tool_catalog.names import did_you_mean, suggest
 
 MAX_NESTING = 50
 MAX_LOOPS = 2
-ROOTS = ("steps", "execution")
+ROOTS = ("steps", "execution", "inputs", "item")
 
 _PLAIN = (
     nodes.Template,
@@ -124,7 +124,7 @@ class _Walk:
         elif node.name not in scope:
             raise ExpressionError(
                 f"no name {node.name!r} here{did_you_mean(suggest(node.name, self._roots))};"
-                f" an expression knows {' and '.join(self._roots)}"
+                f" an expression knows {', '.join(self._roots)}"
             )
 
     def _visit_call(

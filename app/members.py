@@ -135,7 +135,7 @@ def read_on_empty(members: Mapping[str, Any], faults: Faults) -> Literal["fail",
     """The member `on_empty`, or None."""
     value = members.get("on_empty")
     if value in {None, "fail", "skip"}:
-        return value  # type: ignore[no-any-return]  # one of the three
+        return value
     faults.add("on_empty", "not_allowed", "'on_empty' has no such word", given=value,
                allowed="fail, skip")  # fmt: skip
     return None

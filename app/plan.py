@@ -168,6 +168,8 @@ class CheckedStep:
     max_parallel: int | None = None
     #: Of a step in a block: the outermost block's.
     max_failures: int | None = None
+    #: Where it stands in the plan, e.g. "steps[2].steps[0]".
+    path: str = ""
     #: Number of the outermost block that the step stands in, from 1: it counts the failures.
     block: int | None = None
     #: What too many failures of that block mean; `on_failure` is the step's own.

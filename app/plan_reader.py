@@ -146,7 +146,7 @@ def _read_top(value: Any, places: Mapping[str, tuple[int, int]]) -> PlanRequest:
         stored=None if is_plan_text(given) else _read_stored(given, top),
         places={at: place for at, place in top.places.items() if at != ""},
     )
-    if is_plan_text(given):
+    if isinstance(given, str) and is_plan_text(given):
         top.raise_if_any()
         # Places are those of the plan's own text: those around it would be taken for its lines.
         plan = fill_plan(read_plan_text(given), replace(request, places={}))

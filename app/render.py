@@ -6,7 +6,7 @@ comes out is never read as a template again.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -81,6 +81,34 @@ def inspect_template(text: str) -> tuple[Reference, ...]:
 def inspect_condition(text: str, roots: tuple[str, ...] = ROOTS) -> tuple[Reference, ...]:
     """What a bare expression (`when`) refers to. Raises ExpressionError."""
     return check_tree(_parse_condition(text), roots)
+
+
+def knows_names(value: Any, context: Mapping[str, Any]) -> bool:  # noqa: ANN401  # any JSON value
+    """Whether every expression in `value` names only what `context` holds."""
+    return all(_knows(inspect_template, text, context) for _, text in find_expressions(value))
+
+
+def knows_condition(text: str, context: Mapping[str, Any]) -> bool:
+    """Whether a bare expression names only what `context` holds."""
+    return _knows(inspect_condition, text, context)
+
+
+def _knows(
+    inspect: Callable[[str], tuple[Reference, ...]], text: str, context: Mapping[str, Any]
+) -> bool:
+    try:
+        references = inspect(text)
+    except ExpressionError:
+        return False  # noted where expressions are checked
+    return all(
+        reference.root in context
+        and (reference.root != "inputs" or _names_member(reference, context["inputs"]))
+        for reference in references
+    )
+
+
+def _names_member(reference: Reference, values: Mapping[str, Any]) -> bool:
+    return bool(reference.parts) and reference.parts[0] in values
 
 
 def is_single_expression(text: str) -> bool:

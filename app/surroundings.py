@@ -1,19 +1,23 @@
 """What the check of a plan looks at beside the plan: inventory, workers, secrets, rules (pure)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from app.faults import Faults
 from app.plan import PlanStep
-from app.render import has_expression
+from app.render import knows_condition, knows_names
 from app.safety import Policy
 from app.selector import Selection, Selector, parse_selector
+from app.step import Target
 from app.worker_offer import WorkerOffer
 from queues import Routing
 from tool_catalog.model import Operation, Tool
+
+#: Which item it will be is not asked; that there is one is checked with the references.
+_ANY_ITEM: Mapping[str, Any] = {"item": None}
 
 
 class Surroundings(Protocol):
@@ -47,25 +51,36 @@ class Draft:
 
     position: int
     key: str
-    section: str
+    section: Literal["main", "finally"]
+    #: With what it takes over from its blocks and its plan.
     step: PlanStep
     tool: Tool
     operation: Operation
-    #: The step's own targets, or the plan's where the operation acts on a target.
+    #: The step's own targets, or the plan's where the operation acts on a target; None where
+    #: they are those of a block.
     targets: Any
     faults: Faults
-    #: Its expressions were rendered: what looks like one now is text.
-    settled: bool = False
+    #: What expressions may name now, with its values: "inputs", and of a due step all the rest.
+    context: Mapping[str, Any] = field(default_factory=dict)
+    #: Its turn has come; workers and references were looked at when it was submitted.
+    due: bool = False
+    #: Targets of the block around it, where the step acts on them.
+    members: tuple[Target, ...] | None = None
+    #: A block around it is rendered later, and the step with it.
+    waits: bool = False
+    #: Why the block around it is skipped, and the step with it.
+    skipped: str | None = None
 
     @property
     def is_dynamic(self) -> bool:
-        """Whether it holds expressions, so that it is rendered when it becomes due."""
-        held = (self.step.parameters, self.targets)
-        return self.step.when is not None or any(map(self.holds_expression, held))
-
-    def holds_expression(self, value: Any) -> bool:  # noqa: ANN401  # any JSON value
-        """Whether anything in `value` is still to be rendered."""
-        return not self.settled and has_expression(value)
+        """Whether it holds expressions that are rendered when it becomes due."""
+        step = self.step
+        if self.waits or (step.when is not None and not knows_condition(step.when, self.context)):
+            return True
+        if not knows_names(step.for_each, self.context):
+            return True
+        named = (step.parameters, self.targets, step.confirm)
+        return not all(knows_names(value, {**self.context, **_ANY_ITEM}) for value in named)
 
     @property
     def name(self) -> str:
@@ -74,12 +89,22 @@ class Draft:
         return self.tool.name if only else f"{self.tool.name} {self.operation.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a plan's steps may act on at most."""
+
+    #: The selector, as it was given.
+    text: str
+    ids: frozenset[int]
+
+
 @dataclass
 class Scene:
     """The surroundings during one check: each thing is asked for once."""
 
     surroundings: Surroundings
     rules: Rules
+    limit: Limit | None = None
     warnings: list[str] = field(default_factory=list)
     _selections: dict[str, Selection] = field(default_factory=dict)
 
@@ -99,6 +124,12 @@ class Scene:
         if form not in self._selections:
             self._selections[form] = self.surroundings.select(parse_selector(targets))
         return self._selections[form]
+
+    def keep_limit(self, targets: Sequence[Target]) -> tuple[Target, ...]:
+        """Those of `targets` that the limit lets through; the worker's own host is no asset."""
+        if self.limit is None:
+            return tuple(targets)
+        return tuple(t for t in targets if t.asset_id is None or t.asset_id in self.limit.ids)
 
     def warn(self, text: str) -> None:
         """Note a warning once."""

@@ -1,9 +1,11 @@
 """Whom a step acts on: its targets, what they are locked by, what must be confirmed (pure)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from app.errors import ExpressionError
+from app.faults import Faults
 from app.render import has_expression, is_single_expression, render_value
 from app.safety import judge_target
 from app.selector import FIELDS, Selection
@@ -16,21 +18,51 @@ from tool_catalog.model import Effect, Operation, Repeat
 _NAMING_KEYS = ("id", "hostname", "target", "name")
 
 
-def find_targets(draft: Draft, effect: Effect, scene: Scene) -> tuple[Target, ...] | None:
-    """The targets of a step, () for an operation that has none; None after noting a fault."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The targets of a step or a block; where there are none, why that means to skip it."""
+
+    targets: tuple[Target, ...] = ()
+    skipped: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Whose targets are looked for: a step or a block."""
+
+    #: e.g. "step 2 (df)".
+    name: str
+    faults: Faults
+    on_empty: str | None
+
+
+def find_targets(draft: Draft, targets: Any, effect: Effect, scene: Scene) -> Found | None:  # noqa: ANN401  # any form of a selector
+    """The targets of a step with `targets` rendered; None after noting a fault.
+
+    An operation on a worker has none.
+    """
     if draft.operation.at == "worker":
-        return () if _takes_no_targets(draft) else None
-    targets = _named_targets(draft, effect, scene)
-    if targets is None:
-        return None
-    for target in targets:
+        return Found() if _takes_no_targets(draft) else None
+    found = _named_targets(draft, targets, effect, scene)
+    for target in found.targets if found else ():
         verdict = judge_target(target, scene.rules.policy)
         if not verdict.allowed:
             draft.faults.add(
                 "targets", "refused_by_policy", verdict.fault, given=target.name, hint=verdict.hint
             )
             return None
-    return targets if _is_confirmed(draft, effect, targets) else None
+    return found
+
+
+def choose_targets(targets: Any, scene: Scene, asker: Asker) -> Found | None:  # noqa: ANN401  # any form of a selector
+    """What a rendered selector means within the plan's limit; None after noting a fault."""
+    try:
+        selection = scene.select(targets)
+    except SelectorError as error:
+        allowed = f"names, or conditions on {', '.join(FIELDS)}, tags.<tag>"
+        asker.faults.add("targets", "bad_selector", str(error), given=targets, allowed=allowed)
+        return None
+    return _take(selection, targets, scene, asker)
 
 
 def lock_key(operation: Operation, effect: Effect, target: Target | None) -> str | None:
@@ -41,13 +73,12 @@ def lock_key(operation: Operation, effect: Effect, target: Target | None) -> str
     return "local" if target.asset_id is None else f"asset:{target.asset_id}"
 
 
-def check_target_templates(draft: Draft) -> None:
+def check_target_templates(targets: Any, faults: Faults) -> None:  # noqa: ANN401  # any form of a selector
     """Note templates in targets that would build a selector out of text."""
-    targets = draft.targets
     texts = [targets] if isinstance(targets, str) else targets if isinstance(targets, list) else []
     for text in texts:
         if isinstance(text, str) and has_expression(text) and not _is_single(text):
-            draft.faults.add(
+            faults.add(
                 "targets",
                 "expression",
                 "an expression cannot be part of a selector's text",
@@ -90,56 +121,73 @@ def _takes_no_targets(draft: Draft) -> bool:
     return False
 
 
-def _named_targets(draft: Draft, effect: Effect, scene: Scene) -> tuple[Target, ...] | None:
-    if draft.targets is None:
+def _named_targets(
+    draft: Draft,
+    targets: Any,  # noqa: ANN401  # any form of a selector
+    effect: Effect,
+    scene: Scene,
+) -> Found | None:
+    if draft.members is not None:
+        return Found(draft.members)
+    if targets is None:
         if effect is Effect.READ:
-            return (LOCAL,)
+            return Found((LOCAL,))
         message = f"{draft.name} needs a target; write `target: local` to act on the worker"
         draft.faults.add(
             "targets", "missing_target", message, hint="target: <hostname or selector>"
         )
         return None
-    try:
-        selection = scene.select(draft.targets)
-    except SelectorError as error:
-        allowed = f"names, or conditions on {', '.join(FIELDS)}, tags.<tag>"
-        draft.faults.add(
-            "targets", "bad_selector", str(error), given=draft.targets, allowed=allowed
-        )
-        return None
-    return _take(draft, selection, scene)
+    name = f"step {draft.position} ({draft.tool.name})"
+    return choose_targets(targets, scene, Asker(name, draft.faults, draft.step.on_empty))
 
 
-def _take(draft: Draft, selection: Selection, scene: Scene) -> tuple[Target, ...] | None:
+def _take(selection: Selection, given: Any, scene: Scene, asker: Asker) -> Found | None:  # noqa: ANN401  # any form of a selector
     left_out = ", ".join(selection.left_out)
+    for name in selection.unknown:
+        message = f"no asset {name!r} in the inventory"
+        hint = "'opsfarm assets list' shows them"
+        asker.faults.add("targets", "unknown_asset", message, given=name, hint=hint)
     if selection.unknown:
-        for name in selection.unknown:
-            draft.faults.add(
-                "targets",
-                "unknown_asset",
-                f"no asset {name!r} in the inventory",
-                given=name,
-                hint="'opsfarm assets list' shows them",
-            )
         return None
     if not selection.targets:
         message = "the targets match no asset" + (f"; left out: {left_out}" if left_out else "")
-        hint = "'opsfarm assets list' shows what there is"
-        draft.faults.add("targets", "no_targets", message, given=draft.targets, hint=hint)
-        return None
+        return _take_none(message, given, scene, asker)
     if left_out:
-        scene.warn(f"step {draft.position} ({draft.tool.name}) leaves out {left_out}")
-    return selection.targets
+        scene.warn(f"{asker.name} leaves out {left_out}")
+    kept = scene.keep_limit(selection.targets)
+    if not kept:
+        scene.warn(f"{asker.name} is skipped: the limit leaves none of its targets")
+        return Found(skipped="the limit leaves none of its targets")
+    return Found(kept)
 
 
-def _is_confirmed(draft: Draft, effect: Effect, targets: Sequence[Target]) -> bool:
-    if effect is not Effect.DESTROY:
-        return True
-    names = [target.name for target in targets]
-    given = draft.step.confirm
+def _take_none(message: str, given: Any, scene: Scene, asker: Asker) -> Found | None:  # noqa: ANN401  # any form of a selector
+    if asker.on_empty == "skip":
+        scene.warn(f"{asker.name} is skipped: {message}")
+        return Found(skipped=message)
+    hint = "'opsfarm assets list' shows what there is; `on_empty: skip` takes none for an answer"
+    asker.faults.add("targets", "no_targets", message, given=given, hint=hint)
+    return None
+
+
+def check_confirm(
+    draft: Draft,
+    given: Any,  # noqa: ANN401  # any JSON value
+    effect: Effect,
+    names: Sequence[str],
+    scene: Scene,
+) -> None:
+    """Note a destroying step that does not name its targets once more.
+
+    Where a limit leaves some of them out, the confirmation may name all.
+    """
+    if effect is not Effect.DESTROY or not names:
+        return
     confirmed = given if isinstance(given, list) else [given]
-    if all(isinstance(name, str) for name in confirmed) and sorted(confirmed) == sorted(names):
-        return True
+    if all(isinstance(name, str) for name in confirmed):
+        more, missing = set(confirmed) - set(names), set(names) - set(confirmed)
+        if not missing and (not more or scene.limit is not None):
+            return
     wanted = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
     draft.faults.add(
         "confirm",
@@ -149,7 +197,6 @@ def _is_confirmed(draft: Draft, effect: Effect, targets: Sequence[Target]) -> bo
         allowed=wanted,
         hint=f"write `confirm: {wanted}`",
     )
-    return False
 
 
 def _names_in(value: Any) -> list[Any]:  # noqa: ANN401  # any JSON value
