@@ -242,3 +242,44 @@ def test_no_output_makes_it_raise(stdout, stderr, exit_code, parser):
     assert not re.search(r"(?<!\\)(?:\\\\)*\\u0000", text)  # jsonb takes no NUL
     assert "NaN" not in text
     assert "\n" not in result.summary
+
+
+def over_http(status, body="", **members):
+    http = {"method": "GET", "path": "/", "ok": [200, 204]}
+    raw = RawOutput(status=status, stdout=body.encode())
+    given = {"argv": None, "http": http, **members}
+    return interpret(operation(**given), {}, raw)
+
+
+def test_a_status_that_is_ok_is_a_success():
+    result = over_http(200, '{"a": 1}', output={"parser": "json"})
+    assert (result.state, result.output, result.exit_code) == (State.SUCCEEDED, {"a": 1}, None)
+    assert over_http(204).state is State.SUCCEEDED
+
+
+def test_another_status_fails_with_its_reason():
+    result = over_http(404, "no such thing")
+    assert (result.state, result.reason) == (State.FAILED, Reason.NOT_FOUND)
+    assert result.summary == "answered 404 Not Found: no such thing"
+    assert not result.transient
+    assert over_http(503).transient
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_rule_reads_the_body_whatever_the_status(status):
+    rule = {
+        "match": r"\AError:\s*(?P<text>.+)",
+        "in": "body",
+        "reason": "refused_by_device",
+        "say": "the camera refused: {text}",
+    }
+    result = over_http(status, "Error:\nquery: unknown value: x\n", errors=[rule])
+    assert result.reason is Reason.REFUSED_BY_DEVICE
+    assert result.summary == "the camera refused: query: unknown value: x"
+
+
+def test_a_server_in_between_does_not_know_whether_a_change_was_made():
+    change = {"effect": "change", "repeat": "never"}
+    assert over_http(504, **change).unknown
+    assert not over_http(504).unknown
+    assert not over_http(500, **change).unknown
