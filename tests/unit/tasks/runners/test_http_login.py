@@ -86,9 +86,6 @@ def test_a_session_s_hash_holds_both_nonces():
             ['Basic realm="x"', 'Digest nonce="n"'],
             [("basic", {"realm": "x"}), ("digest", {"nonce": "n"})],
         ),
-            ['Basic realm="x"', 'Digest nonce="n"'],
-            [("basic", {"realm": "x"}), ("digest", {"nonce": "n"})],
-        ),
         (["", 'realm="of nothing"'], []),
     ],
 )
