@@ -56,9 +56,7 @@ def submit(
     )
 
 
-def check(
-    plan: Plan, principal: Principal, parts: Parts, *, unfilled: bool = False
-) -> CheckedPlan:
+def check(plan: Plan, principal: Principal, parts: Parts, *, unfilled: bool = False) -> CheckedPlan:
     """Everything that submit checks, writing nothing. Raises as `submit` does.
 
     With `unfilled` inputs without a default stay open, as for a plan that is only stored.
@@ -94,19 +92,15 @@ def _check(plan: Plan, principal: Principal, parts: Parts, *, unfilled: bool) ->
 
 
 def _judge_all(checked: CheckedPlan, principal: Principal, parts: Parts) -> list[Fault]:
-    faults = []
+    faults: dict[str, Fault] = {}
     for step in checked.steps:
         verdict = judge(step, parts.rules.policy, principal)
         if not verdict.allowed:
-            section = "steps" if step.section == "main" else "finally"
-            first = next(s.position for s in checked.steps if s.section == step.section)
-            faults.append(
-                Fault(
-                    path=f"{section}[{step.position - first}]",
-                    code="refused_by_policy",
-                    message=verdict.fault,
-                    step=f"{step.position} ({step.tool})",
-                    hint=verdict.hint or None,
-                )
+            faults[step.path] = Fault(
+                path=step.path,
+                code="refused_by_policy",
+                message=verdict.fault,
+                step=f"{step.position} ({step.tool})",
+                hint=verdict.hint or None,
             )
-    return faults
+    return list(faults.values())

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from app.block_reader import BLOCK_KEYS, PARALLEL_KEYS
+from app.blocks import leaves_of, plant_plan
 from app.outcome import RESULT_MEMBERS, SINGLE_MEMBERS, STEP_MEMBERS
-from app.plan import LATER_KEYS
-from app.plan_reader import PLAN_KEYS, read_request
+from app.plan_reader import ENVELOPE_KEYS, PLAN_KEYS, read_request
 from app.safety import read_policy
 from app.sandbox import FILTERS
 from app.selector import Selection
@@ -65,7 +66,8 @@ def catalog():
 def test_plans_of_the_documents_pass_the_check(text, catalog):
     plan = read_request(text.encode()).plan
     checked = validate(plan, catalog, AnyFarm(), Rules(read_policy(), Routing()))
-    assert len(checked.steps) == len(plan.steps) + len(plan.finally_steps)
+    asked = len(list(leaves_of(plant_plan(plan))))
+    assert {step.position for step in checked.steps} == set(range(1, asked + 1))
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=name_of)
@@ -86,7 +88,7 @@ def test_files_that_are_cited_exist(name):
 def test_every_key_of_a_plan_is_described():
     text = (DOCS / "plans.md").read_text()
     named = set(re.findall(r"`([a-z_]+)`", text))
-    keys = {*PLAN_KEYS, *STEP_KEYS, *LATER_KEYS["plan"], *LATER_KEYS["step"]}
+    keys = {*PLAN_KEYS, *STEP_KEYS, *BLOCK_KEYS, *PARALLEL_KEYS, *ENVELOPE_KEYS}
     assert keys - named == set()
 
 
