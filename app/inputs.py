@@ -7,6 +7,7 @@ from typing import Any
 
 import re2
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from app.faults import Faults
 from app.members import check_strings
@@ -129,13 +130,21 @@ def _build(body: Mapping[str, Any], faults: Faults) -> Parameter | None:
         return Parameter.model_validate(body)
     except ValidationError as error:
         for found in error.errors(include_url=False):
-            path = ".".join(str(part) for part in found["loc"])
-            code = "missing" if found["type"] == "missing" else "wrong_type"
-            shown = None if code == "missing" else shorten(str(found["input"]))
-            near = suggest(shown, ParameterType) if shown and path == "type" else None
-            hint = f"did you mean {str(near)!r}?" if near else None
-            faults.add(path, code, f"{path!r}: {found['msg']}", shown=shown, hint=hint)
+            faults.add(".".join(str(part) for part in found["loc"]), **_tell(found))
     return None
+
+
+def _tell(found: ErrorDetails) -> dict[str, Any]:
+    """What is wrong with one key of an input."""
+    key, given = str(found["loc"][0]), shorten(str(found["input"]))
+    if found["type"] == "missing":
+        return {"code": "missing", "message": f"{key!r} is missing", "hint": "type: string"}
+    if key == "type":
+        near = did_you_mean(suggest(given, ParameterType))
+        message = f"no type {given!r}{near}"
+        return {"code": "not_allowed", "message": message, "allowed": list(ParameterType)}
+    words = found["msg"][:1].lower() + found["msg"][1:]
+    return {"code": "wrong_type", "message": f"{key!r}: {words}", "shown": given}
 
 
 def _check_input(parameter: Parameter, faults: Faults) -> None:

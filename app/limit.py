@@ -15,9 +15,14 @@ def find_limit(text: str | None, surroundings: Surroundings, faults: Faults) -> 
     except SelectorError as error:
         faults.add("limit", "bad_selector", str(error), given=text, hint="--limit web-01,web-02")
         return None
+    hint = "'opsfarm assets list' shows them"
     for name in selection.unknown:
         message = f"the limit names no asset {name!r} of the inventory"
-        hint = "'opsfarm assets list' shows them"
         faults.add("limit", "unknown_asset", message, given=name, hint=hint)
+    if selection.unknown:
+        return None
+    if not selection.targets:
+        faults.add("limit", "no_targets", "the limit matches no asset", given=text, hint=hint)
+        return None
     ids = frozenset(target.asset_id for target in selection.targets if target.asset_id is not None)
     return Limit(text, ids)

@@ -197,7 +197,7 @@ class _Spreader:
         }
 
     def _list_inside(self, within: Mapping[str, Any]) -> list[str]:
-        return [*self._around.inside, *self._inside[within["number"]]]
+        return list(dict.fromkeys([*self._around.inside, *self._inside[within["number"]]]))
 
     def _note_rows(
         self, draft: Draft, steps: Sequence[CheckedStep], shares: Sequence[Pass]

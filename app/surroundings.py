@@ -79,8 +79,9 @@ class Draft:
             return True
         if not knows_names(step.for_each, self.context):
             return True
+        context = self.context if step.for_each is None else {**self.context, **_ANY_ITEM}
         named = (step.parameters, self.targets, step.confirm)
-        return not all(knows_names(value, {**self.context, **_ANY_ITEM}) for value in named)
+        return not all(knows_names(value, context) for value in named)
 
     @property
     def name(self) -> str:

@@ -54,8 +54,8 @@ def validate(
     nodes = plant_plan(plan)
     drafts = {leaf.position: draft_step(leaf, ground) for leaf in leaves_of(nodes)}
     steps = stage_steps(nodes, drafts, scene, ground)
-    if plan.limit is not None:
-        _refuse_nothing(steps, plan.limit, faults)
+    if scene.limit is not None:
+        _refuse_nothing(steps, scene.limit.text, faults)
     faults.raise_if_any()
     return CheckedPlan(
         name=plan.name or _name_plan(steps),
