@@ -1,19 +1,24 @@
 """The rerun story: a final execution's plan once more, whole or for the targets that failed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from app.errors import Conflict
+from app.outcome import UNSUCCESSFUL
 from app.parts import Parts
 from app.plan import Plan
 from app.plan_name import PlanName
 from app.plan_reader import read_plan
 from app.principal import Principal
-from app.step import FINAL_EXECUTION_STATES
+from app.selector import parse_selector
+from app.selector_text import MAX_SELECTOR_CHARS, SelectorError
+from app.step import FINAL_EXECUTION_STATES, LOCAL
 from app.stored_plans import find_origin
 from app.submit import Accepted, submit
+from tool_catalog.loader import Catalog
+from tool_catalog.names import UnknownName
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +40,12 @@ def rerun(asked: Rerun, principal: Principal, parts: Parts, *, key: str | None =
     if first["state"] not in FINAL_EXECUTION_STATES:
         raise Conflict(
             f"execution {asked.execution_id} is {first['state']}: only a final one can be rerun",
-            hint=f"'opsfarm executions watch {asked.execution_id}' waits for its end",
+            hint=f"'opsfarm executions show {asked.execution_id}' says what it waits for",
         )
     document = dict(parts.records.read_plan(asked.execution_id))
     limit = document.pop("limit", None)
     if asked.failed_only:
-        limit = _limit_to_failed(first)
+        limit = _limit_to_failed(first, principal.tenant, parts)
     plan = _narrow(replace(read_plan(document), rerun_of=first["execution_id"]), limit)
     if first["plan"]:
         plan = find_origin(plan, PlanName(**first["plan"]), principal.tenant, parts)
@@ -52,13 +57,41 @@ def _narrow(plan: Plan, limit: str | None) -> Plan:
     return replace(plan, limit=limit, document=document)
 
 
-def _limit_to_failed(first: Mapping[str, Any]) -> str:
+def _limit_to_failed(first: Mapping[str, Any], tenant: str, parts: Parts) -> str:
     """The targets of `failed_only` as a selector; raises Conflict when there is none."""
-    names = dict.fromkeys(name for step in first["steps"] for name in step["failed_targets"])
-    if names:
-        return ",".join(names)
-    where = "; steps without targets did" if any(s["failed"] for s in first["steps"]) else ""
-    raise Conflict(
-        f"on no target of execution {first['execution_id']} anything failed{where}",
-        hint="leave --failed-only out (`failed_only: false`) to run all of it again",
+    failed = [step for step in first["steps"] if step["failed"]]
+    for step in failed:
+        rows = [row for row in step["results"] if row["state"] in UNSUCCESSFUL]
+        if not all(row["target"] for row in rows) and _acts_on_targets(step, parts.catalog):
+            what = f"step {step['position']} ({step['tool']}) ended {step['state']}"
+            raise _nothing_to_limit(f"{what} before its targets were known")
+    if not failed:
+        raise _nothing_to_limit(f"nothing of execution {first['execution_id']} failed")
+    names = dict.fromkeys(name for step in failed for name in step["failed_targets"])
+    # No limit keeps a step off the worker's own host, and this one keeps all others.
+    return _write_limit(
+        [name for name in names if name != LOCAL.name] or [LOCAL.name], tenant, parts
     )
+
+
+def _acts_on_targets(step: Mapping[str, Any], catalog: Catalog) -> bool:
+    try:
+        return catalog.operation(catalog.find(step["tool"]), step["operation"]).at == "target"
+    except UnknownName:
+        return False  # submit refuses the step by its name
+
+
+def _nothing_to_limit(message: str) -> Conflict:
+    return Conflict(message, hint="run all of it again: leave --failed-only (`failed_only`) out")
+
+
+def _write_limit(names: Sequence[str], tenant: str, parts: Parts) -> str:
+    """Names as a selector; their ids, which are shorter, where the names are too long for one."""
+    text = ",".join(names)
+    if len(text) <= MAX_SELECTOR_CHARS:
+        return text
+    try:
+        found = parts.inventory.select(tenant, parse_selector(list(names)))
+    except SelectorError as error:
+        raise _nothing_to_limit(f"{len(names)} targets failed: {error}") from None
+    return ",".join([*(str(target.asset_id) for target in found.targets), *found.unknown])

@@ -73,18 +73,12 @@ def check(plan: Plan, principal: Principal, parts: Parts, *, unfilled: bool = Fa
             raise
         faults = blame_changes(plan, error.faults)
         raise PlanRejected(faults, str(PlanName(*plan.stored))) from None
-    return replace(
-        checked,
-        warnings=(*checked.warnings, *warn_of_changes(plan)),
-        stored=plan.stored,
-        rerun_of=plan.rerun_of,
-    )
+    return replace(checked, warnings=(*checked.warnings, *warn_of_changes(plan)))
 
 
 def _check(plan: Plan, principal: Principal, parts: Parts, *, unfilled: bool) -> CheckedPlan:
     view = FarmView(parts, principal.tenant)
-    more = {"unfilled": True} if unfilled else {}
-    checked = validate(plan, parts.catalog, view, parts.rules, **more)
+    checked = validate(plan, parts.catalog, view, parts.rules, unfilled=unfilled)
     faults = _judge_all(checked, principal, parts)
     if faults:
         raise PlanRejected(faults)
@@ -92,6 +86,7 @@ def _check(plan: Plan, principal: Principal, parts: Parts, *, unfilled: bool) ->
 
 
 def _judge_all(checked: CheckedPlan, principal: Principal, parts: Parts) -> list[Fault]:
+    """A fault for each step that may not run; one in several batches is judged in each."""
     faults: dict[str, Fault] = {}
     for step in checked.steps:
         verdict = judge(step, parts.rules.policy, principal)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, Select, func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from app.plan_name import PlanName
@@ -50,7 +51,7 @@ class StoredPlans:
         rows = (
             select(PlanRow)
             .where(PlanRow.tenant == tenant)
-            .distinct(PlanRow.name)
+            .ext(distinct_on(PlanRow.name))
             .order_by(PlanRow.name, PlanRow.version.desc())
         )
         with guard_unavailable(), self._sessions() as session:

@@ -17,10 +17,11 @@ from app.schedules import list_schedules, pause_schedule, remove_schedule, resum
 from app.store.db import make_engine
 from app.store.models import Event, ExecutionRow, ScheduleRow
 from app.store.models import Principal as PrincipalRow
+from app.store.plans import NewPlan, StoredPlans
 from app.store.schedules import Schedules
 
 START = datetime(2026, 3, 2, 2, 30, tzinfo=UTC)
-PLAN = {"name": "probe", "steps": [{"tool": "df"}]}
+TEXT = "name: {name}\ninputs: {{path: {{type: path}}}}\nsteps:\n- tool: df\n"
 
 
 class Clock:
@@ -38,9 +39,11 @@ class Submits:
         self.engine = engine
         self.error = None
         self.asked = []
+        self.plans = []
 
     def __call__(self, plan, principal, parts, *, key, source):
         self.asked.append((key, source, plan.name, principal.name))
+        self.plans.append(plan)
         if self.error:
             raise self.error
         row = {
@@ -65,6 +68,10 @@ class Submits:
         return SimpleNamespace(execution_id=execution_id, delivery="sent", created=created)
 
 
+def make_parts(engine):
+    return SimpleNamespace(schedules=Schedules(engine), plans=StoredPlans(engine), catalog=None)
+
+
 class Bench:
     """One schedule, a clock, and what was submitted."""
 
@@ -72,12 +79,18 @@ class Bench:
         self.engine = engine
         self.clock = Clock(START)
         self.submits = Submits(engine)
-        self.parts = SimpleNamespace(schedules=Schedules(engine))
+        self.parts = make_parts(engine)
+        self.save("probe")
         with Session(engine) as session, session.begin():
             owner = PrincipalRow(name="ops", role="operator", key_prefix="0", key_hash=b"")
             session.add(owner)
             session.flush()
             self.principal = Principal(owner.id, "ops", Role.OPERATOR)
+
+    def save(self, name, text=TEXT):
+        """The newest version of the plan `probe`, called `name` in its text."""
+        plan = NewPlan("default", "probe", text.format(name=name), "ops", {})
+        return self.parts.plans.save(plan)[0].version
 
     def add(self, **given):
         """A schedule that is due now, every minute unless told otherwise."""
@@ -86,7 +99,7 @@ class Bench:
             "tenant": "default",
             "name": "nightly",
             "principal_id": self.principal.id,
-            "plan": PLAN,
+            "plan_name": "probe",
             "cron": None if "interval_s" in given else "* * * * *",
             "interval_s": None,
             "timezone": "UTC",
@@ -124,7 +137,9 @@ class Bench:
         """Kind and data of what beat did."""
         with Session(self.engine) as session:
             rows = session.scalars(
-                select(Event).where(Event.kind != "schedule.added").order_by(Event.id)
+                select(Event)
+                .where(Event.kind.notin_(["schedule.added", "plan.saved"]))
+                .order_by(Event.id)
             )
             return [(row.kind, row.data) for row in rows]
 
@@ -170,7 +185,7 @@ def test_many_beats_at_once_fire_each_due_time_once(bench, database_url):
     gate = threading.Barrier(len(engines))
 
     def beat(engine):
-        firing = Firing(SimpleNamespace(schedules=Schedules(engine)), Submits(engine), bench.clock)
+        firing = Firing(make_parts(engine), Submits(engine), bench.clock)
         for _ in range(3):
             gate.wait(timeout=10)
             firing.run_once()
@@ -312,6 +327,57 @@ def test_a_refused_plan_is_recorded_and_the_schedule_goes_on(bench):
     bench.submits.error = None
     bench.fire(after=timedelta(minutes=1))
     assert bench.executions() == [START + timedelta(minutes=1)]
+
+
+def test_the_outcome_of_a_refusal_names_version_line_and_hint(bench):
+    bench.add()
+    fault = Fault("steps[0].tool", "x", "no tool", "1 (df)", hint="df changed", line=4)
+    bench.submits.error = PlanRejected([fault, Fault("limit", "x", "no asset")], "probe@1")
+    bench.fire()
+    assert bench.row().last_outcome == (
+        "refused: the plan probe@1 has 2 faults; line 4, step 1 (df): no tool (df changed); "
+        "limit: no asset"
+    )
+
+
+def test_a_schedule_without_a_version_takes_the_newest_each_time(bench):
+    bench.add()
+    bench.fire()
+    assert bench.save("second") == 2
+    bench.fire(after=timedelta(minutes=1))
+    assert [plan.stored for plan in bench.submits.plans] == [("probe", 1)]  # the first still runs
+    bench.end_executions()
+    bench.fire(after=timedelta(minutes=1))
+    assert [(p.stored, p.name) for p in bench.submits.plans] == [
+        (("probe", 1), "probe"),
+        (("probe", 2), "second"),
+    ]
+
+
+def test_a_schedule_of_a_version_keeps_it_with_its_inputs_and_limit(bench):
+    bench.add(plan_version=1, inputs={"path": "/var"}, limit="web-01")
+    bench.save("second")
+    bench.fire()
+    (plan,) = bench.submits.plans
+    assert (plan.stored, plan.name) == (("probe", 1), "probe")
+    assert (plan.given, plan.limit) == ({"path": "/var"}, "web-01")
+
+
+def test_a_stored_plan_that_is_not_there_is_refused_and_the_schedule_goes_on(bench):
+    bench.add(plan_version=9)
+    bench.fire()
+    said = bench.row().last_outcome
+    assert "plan: the stored plan 'probe' has no version 9" in said
+    assert bench.row().next_at == START + timedelta(minutes=1)
+    assert bench.submits.asked == []
+
+
+def test_a_saved_text_that_is_not_read_any_more_is_refused_with_its_line(bench):
+    bench.save("odd", "name: {name}\nsteps:\n- tool: df\n  parametres: 1\n")
+    bench.add()
+    bench.fire()
+    said = bench.row().last_outcome
+    assert said.startswith("refused: the plan probe@2 has 1 fault; line 4, step 1 (df): ")
 
 
 def test_a_revoked_principal_is_refused_without_asking(bench):

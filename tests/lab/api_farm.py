@@ -5,6 +5,7 @@ import json
 import secrets
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -70,9 +71,8 @@ class ApiFarm:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        config = uvicorn.Config(
-            create_api(self.parts), log_config=None, timeout_graceful_shutdown=1
-        )
+        self._api = create_api(self.parts)
+        config = uvicorn.Config(self._api, log_config=None, timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listening]})
         self._thread.start()
@@ -92,6 +92,10 @@ class ApiFarm:
     def client(self, role: Role = Role.OPERATOR) -> Farm:
         """A client with the key of a role."""
         return Farm(url=self.url, key=self.keys[role])
+
+    def change_parts(self, **members) -> None:
+        """Let the API go on with other parts: another catalogue, say."""
+        self.parts = self._api.state.parts = replace(self.parts, **members)
 
     def read(self, execution_id: str) -> dict:
         """The execution as the ledger holds it."""

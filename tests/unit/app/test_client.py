@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from app import client
-from app.client import Farm, encode_plan, read_event_stream
+from app.client import Farm, encode_request, read_event_stream
 from app.errors import FarmUnreachable, PlanRejected, TooLarge, UserError
 from app.plan import MAX_BODY_BYTES
 
@@ -89,9 +89,69 @@ def test_submits_any_form_of_a_plan(server, farm, tmp_path):
 
 def test_a_plan_that_is_too_large_is_not_sent(server, farm):
     with pytest.raises(TooLarge):
-        farm.submit("x" * (MAX_BODY_BYTES + 1))
+        farm.submit("\n" * (MAX_BODY_BYTES + 1))
+    with pytest.raises(TooLarge):
+        farm.plans.save("\n" * (MAX_BODY_BYTES + 1), "big")
     assert server.seen == []
-    assert len(encode_plan("x" * MAX_BODY_BYTES)) == MAX_BODY_BYTES
+    assert len(encode_request("\n" * MAX_BODY_BYTES)) == MAX_BODY_BYTES
+
+
+@pytest.mark.parametrize(
+    ("plan", "beside", "sent"),
+    [
+        ("nightly@3", {}, {"plan": "nightly@3"}),
+        ("Nightly", {}, {"plan": "Nightly"}),
+        ("nightly", {"inputs": {"a": [1]}}, {"plan": "nightly", "inputs": {"a": [1]}}),
+        ({"steps": []}, {"limit": "web-01"}, {"plan": {"steps": []}, "limit": "web-01"}),
+        ("steps: []", {"limit": ""}, {"plan": "steps: []\n", "limit": ""}),
+        ("nightly", {"inputs": {}}, {"plan": "nightly"}),
+    ],
+)
+def test_what_a_plan_is_run_with_goes_beside_it(plan, beside, sent):
+    assert json.loads(encode_request(plan, **beside)) == sent
+
+
+def test_a_files_text_is_never_a_name(tmp_path):
+    (tmp_path / "plan.yaml").write_text("nightly")
+    assert encode_request(tmp_path / "plan.yaml") == b"nightly"
+    beside = encode_request(tmp_path / "plan.yaml", {"a": 1})
+    assert json.loads(beside) == {"plan": "nightly\n", "inputs": {"a": 1}}
+
+
+def test_check_and_dry_run_take_the_same(server, farm):
+    for path in ("/plans/check", "/plans/dry-run"):
+        server.script[path] = [as_json({"ok": True})]
+    farm.check("nightly", inputs={"a": 1}, limit="web-01")
+    farm.dry_run("nightly", inputs={"a": 1}, limit="web-01")
+    bodies = [json.loads(body) for _, _, _, body in server.seen]
+    assert bodies == [{"plan": "nightly", "inputs": {"a": 1}, "limit": "web-01"}] * 2
+
+
+def test_stored_plans_are_saved_listed_and_shown(server, farm, tmp_path):
+    server.script["/plans"] = [as_json({"plans": [{"name": "a"}], "created": True})]
+    server.script["/plans/a@2"] = [as_json({"text": "x"})]
+    server.script["/plans/a/versions"] = [as_json({"versions": [{"version": 1}]})]
+    (tmp_path / "a.yaml").write_text("steps: []")
+    farm.plans.save(tmp_path / "a.yaml", "a", "why")
+    farm.plans.save({"steps": []})
+    assert farm.plans.list() == [{"name": "a"}]
+    assert farm.plans.show("a@2") == {"text": "x"}
+    assert farm.plans.versions("a") == [{"version": 1}]
+    sent = [json.loads(body) for method, _, _, body in server.seen if method == "POST"]
+    assert sent == [
+        {"plan": "steps: []", "note": "why", "name": "a"},
+        {"plan": {"steps": []}, "note": ""},
+    ]
+
+
+def test_an_execution_is_rerun_under_a_key(server, farm):
+    server.script["/executions/e-1"] = [as_json(ACCEPTED)]
+    server.script["/executions/e-1/rerun"] = [as_json(ACCEPTED | {"execution_id": "e-2"}, 202)]
+    again = farm.execution("e-1").rerun(failed_only=True, key="mine")
+    assert again.id == "e-2"
+    _, _, headers, body = server.seen[-1]
+    assert headers["Idempotency-Key"] == "mine"
+    assert json.loads(body) == {"failed_only": True}
 
 
 def test_a_problem_becomes_its_error(server, farm):

@@ -43,6 +43,13 @@ def test_faults_travel_whole():
     assert read_problem(show_problem(Malformed("x", faults=[FAULT]))).faults == (FAULT,)
 
 
+def test_the_stored_version_that_a_refusal_is_about_travels():
+    error = PlanRejected([FAULT], "nightly@3")
+    assert str(error) == "the plan nightly@3 has 1 fault"
+    assert read_problem(json.loads(json.dumps(show_problem(error)))).plan == "nightly@3"
+    assert "plan" not in show_problem(PlanRejected([FAULT]))
+
+
 def test_hints_travel():
     problem = show_problem(errors.NotFound("no tool", hint="look at the list"))
     assert read_problem(problem).hint == "look at the list"

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.errors import Fault, Malformed, PlanRejected
+from app.plan_name import PlanName
 from app.schedule_reader import join_faults, read_schedule
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -48,6 +49,9 @@ def test_yaml_is_read_too():
         ({"interval_s": "60"}, "interval_s", "wrong_type"),
         ({"cron": 5}, "cron", "wrong_type"),
         ({"plan": [1]}, "plan", "wrong_type"),
+        ({"inputs": [1]}, "inputs", "wrong_type"),
+        ({"limit": 3}, "limit", "wrong_type"),
+        ({"limit": "x" * 9000}, "limit", "too_large"),
     ],
 )
 def test_a_wrong_member_is_named(members, path, code):
@@ -89,14 +93,44 @@ def test_a_plan_given_as_a_mapping_has_no_lines():
     assert (fault.path, fault.line) == ("plan.steps[0].parametres", None)
 
 
-def test_a_key_of_the_callers_is_refused():
-    (fault,) = read(plan=json.dumps({"execution_id": "x", "plan": PLAN})).faults
-    assert fault.path == "plan.execution_id"
+def test_an_envelope_is_no_plan():
+    faults = read(plan=json.dumps({"execution_id": "x", "plan": PLAN})).faults
+    assert {fault.path for fault in faults} >= {"plan.execution_id", "plan.plan"}
+
+
+def test_a_stored_plan_is_named_with_what_it_is_run_with():
+    new = read(plan="health@3", inputs={"path": "/var", "none": None}, limit="web-01")
+    assert (new.faults, new.plan, new.stored) == ((), None, PlanName("health", 3))
+    assert (new.beside.inputs, new.beside.limit) == ({"path": "/var"}, "web-01")
+    assert read(plan="health").stored == PlanName("health")
+
+
+def test_a_plan_that_is_brought_is_run_with_it_too():
+    plan = read(inputs={"path": "/var"}, limit="web-01").plan
+    assert (plan.given, plan.limit) == ({"path": "/var"}, "web-01")
+    assert plan.document["given"] == {"path": "/var"}
+    assert plan.document["limit"] == "web-01"
+
+
+@pytest.mark.parametrize("plan", ["Health", "health@0", "", "./health"])
+def test_what_can_be_no_stored_plan(plan):
+    (fault,) = read(plan=plan).faults
+    assert (fault.path, fault.code) == ("plan", "bad_format")
+    assert "NAME@VERSION" in fault.allowed
+
+
+def test_a_plan_that_is_brought_needs_a_name_to_be_stored_under():
+    (fault,) = read(name="Nightly.1").faults
+    assert (fault.path, fault.code, fault.given) == ("name", "bad_format", "Nightly.1")
+    assert "opsfarm plans save" in fault.hint
+    assert read(name="Nightly.1", plan="health").faults == ()
 
 
 def test_what_a_check_found_joins_the_timings_faults():
-    error = join_faults(read(cron="61 * * * *"), [Fault("steps[0].tool", "unknown_tool", "no")])
+    found = PlanRejected([Fault("steps[0].tool", "unknown_tool", "no")], "health@3")
+    error = join_faults(read(cron="61 * * * *"), found)
     assert [fault.path for fault in error.faults] == ["cron", "plan.steps[0].tool"]
+    assert error.plan == "health@3"
 
 
 @pytest.mark.parametrize(
