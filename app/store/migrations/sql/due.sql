@@ -17,6 +17,8 @@ begin
     select * into s from steps where id = p_step and state = 'due' for update;
     if not found then return jsonb_build_object('accepted', false); end if;
     if p_rows = '[]' then raise exception 'a due step takes at least one row'; end if;
+    perform tell(s.tenant, s.execution_id, s.id, 'step.queued', null,
+                 step_facts(s) || jsonb_build_object('rows', jsonb_array_length(p_rows)));
     v_replaced := count_placeholders(s);
     with gone as (
         delete from steps where execution_id = e.id
@@ -35,8 +37,6 @@ begin
         select from steps o where o.execution_id = e.id and o.stage = s.stage
                               and o.id <> steps.id);
     e := advance(open_rows(e, coalesce(v_ids, '{}'), p_send), p_send);
-    perform tell(s.tenant, s.execution_id, s.id, 'step.queued', null,
-                 step_facts(s) || jsonb_build_object('rows', jsonb_array_length(p_rows)));
     e := keep(e);
     return send_next(e, null, 0, p_send) || jsonb_build_object('accepted', true);
 end $$;
