@@ -1,6 +1,7 @@
 """A checked plan as JSON: what it would be, and the exact commands that it would run (pure)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from app.command import build_command, show_command
@@ -12,12 +13,12 @@ from tool_catalog.model import Operation
 
 
 def show_check(plan: CheckedPlan) -> dict[str, Any]:
-    """Each step with its tool, effect, queue and targets."""
+    """Each step with its tool, effect, queue and targets, in batches where it has several."""
     return {
         "ok": True,
         "name": plan.name,
         "digest": plan.digest,
-        "steps": [_show_step(step) for step in plan.steps],
+        "steps": [_show_step(passes) for passes in _group(plan)],
         "warnings": list(plan.warnings),
     }
 
@@ -25,17 +26,31 @@ def show_check(plan: CheckedPlan) -> dict[str, Any]:
 def show_dry_run(
     plan: CheckedPlan, catalog: Catalog, workers: Sequence[WorkerOffer]
 ) -> dict[str, Any]:
-    """As the check, and for each target the masked command, its lock and the live workers."""
+    """As the check, and for each row the masked command, its lock and the live workers."""
     shown = show_check(plan)
-    for step, members in zip(plan.steps, shown["steps"], strict=True):
+    for passes, members in zip(_group(plan), shown["steps"], strict=True):
+        queue = passes[0].queue
         members["workers"] = [
-            worker.name for worker in workers if step.queue in worker.queues and not worker.stopped
+            worker.name for worker in workers if queue in worker.queues and not worker.stopped
         ]
-        members["commands"] = [] if step.dynamic else _commands(step, catalog)
+        members["commands"] = [
+            command
+            for number, step in enumerate(passes, 1)
+            if not step.dynamic
+            for command in _commands(step, number if len(passes) > 1 else None, catalog)
+        ]
     return shown
 
 
-def _show_step(step: CheckedStep) -> dict[str, Any]:
+def _group(plan: CheckedPlan) -> list[list[CheckedStep]]:
+    """The steps in the order of their positions: each with one entry for each batch."""
+    ordered = sorted(plan.steps, key=lambda step: (step.position, step.stage))
+    return [list(group) for _, group in groupby(ordered, key=lambda step: step.position)]
+
+
+def _show_step(passes: Sequence[CheckedStep]) -> dict[str, Any]:
+    step = passes[0]
+    batches = [_name_targets(each) for each in passes]
     return {
         "position": step.position,
         "id": step.key,
@@ -47,17 +62,33 @@ def _show_step(step: CheckedStep) -> dict[str, Any]:
         "stage": step.stage,
         "queue": step.queue,
         "dynamic": step.dynamic,
-        "targets": [row.target.name for row in step.rows if row.target],
+        "skipped": step.skipped,
+        "targets": list(dict.fromkeys(name for batch in batches for name in batch)),
+        "batches": batches if len(batches) > 1 else None,
+        "block": step.block,
+        "run_as": step.run_as,
+        "max_parallel": step.max_parallel,
+        "max_failures": step.max_failures,
         "timeout_s": step.timeout_s,
         "secrets": list(step.secrets),
     }
 
 
-def _commands(step: CheckedStep, catalog: Catalog) -> list[dict[str, Any]]:
+def _name_targets(step: CheckedStep) -> list[str]:
+    """Whom a step acts on in one stage; of a dynamic step in a block, its batch."""
+    if step.dynamic:
+        targets = (step.template or {}).get("targets")
+        return list(targets["names"]) if isinstance(targets, Mapping) and "names" in targets else []
+    return list(dict.fromkeys(row.target.name for row in step.rows if row.target))
+
+
+def _commands(step: CheckedStep, batch: int | None, catalog: Catalog) -> list[dict[str, Any]]:
     operation = catalog.operation(catalog.find(step.tool), step.operation)
     return [
         {
+            "batch": batch,
             "target": row.target.name if row.target else None,
+            "item": row.item,
             "connection": row.target.connection if row.target else None,
             "lock": row.mutex,
             "command": _show_row(operation, row),

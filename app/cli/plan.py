@@ -1,5 +1,6 @@
 """`opsfarm plan`: run, check and dry-run a plan."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -7,6 +8,7 @@ import click
 from app.cli.farm import open_farm
 from app.cli.finish import Wait, finish, wait_options
 from app.cli.output import (
+    cell,
     examples,
     json_option,
     note,
@@ -72,7 +74,7 @@ def check(plan: str, settings: tuple[str, ...], limit: str | None) -> None:
             step["id"],
             f"{step['tool']} {step['operation']}",
             step["effect"],
-            "when due" if step["dynamic"] else ", ".join(step["targets"]) or "the farm",
+            _tell_targets(step),
             step["queue"],
         ]
         for step in checked["steps"]
@@ -97,16 +99,37 @@ def dry_run(plan: str, settings: tuple[str, ...], limit: str | None) -> None:
         print_json(shown)
         return
     for step in shown["steps"]:
-        workers = ", ".join(step["workers"]) or "no live worker"
-        click.echo(
-            f"step {step['position']} {step['id']}: {step['tool']} {step['operation']} "
-            f"({step['effect']}), queue {step['queue']}, {workers}"
-        )
-        for command in step["commands"]:
-            print_fields({f"  {command['target'] or 'the farm'}": command["command"]})
-        if step["dynamic"]:
-            click.echo("  holds expressions: rendered, checked and judged when it is due")
+        _print_commands(step)
     _note_warnings(shown)
+
+
+def _tell_targets(step: Mapping[str, Any]) -> str:
+    """Whom a step acts on: batch by batch in a block."""
+    if step["skipped"]:
+        return f"skipped: {step['skipped']}"
+    if step["batches"] and any(step["batches"]):
+        return " | ".join(", ".join(batch) for batch in step["batches"])
+    if step["dynamic"]:
+        return "when due"
+    return ", ".join(step["targets"]) or "the farm"
+
+
+def _print_commands(step: Mapping[str, Any]) -> None:
+    workers = ", ".join(step["workers"]) or "no live worker"
+    became = f" as {step['run_as']}" if step["run_as"] else ""
+    click.echo(
+        f"step {step['position']} {step['id']}: {step['tool']} {step['operation']} "
+        f"({step['effect']}){became}, queue {step['queue']}, {workers}"
+    )
+    for command in step["commands"]:
+        batch = f"batch {command['batch']}, " if command["batch"] else ""
+        item = f", item {cell(command['item'])}" if command["item"] is not None else ""
+        name = f"  {batch}{command['target'] or 'the farm'}{item}"
+        print_fields({name: command["command"]})
+    if step["skipped"]:
+        click.echo(f"  skipped: {step['skipped']}")
+    elif step["dynamic"]:
+        click.echo("  holds expressions: rendered, checked and judged when it is due")
 
 
 def _note_warnings(shown: dict[str, Any]) -> None:
