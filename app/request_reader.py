@@ -45,14 +45,15 @@ def read_body(body: bytes, model: type[Model], noun: str, example: str) -> Model
         raise PlanRejected([_show_fault(each, model, noun) for each in error.errors()]) from None
 
 
-def place_in_plan(faults: Sequence[Fault]) -> list[Fault]:
+def place_in_plan(faults: Sequence[Fault], *, checked: bool = False) -> list[Fault]:
     """Faults of the plan that a request holds: paths begin at the request.
 
-    What the request says beside the plan stays where it is; lines are those of the plan's text.
+    In those of a `checked` plan, inputs and limit are what the request gave beside it. Lines are
+    those of the plan's text.
     """
     return [
         fault
-        if fault.path.startswith(_BESIDE)
+        if checked and fault.path.startswith(_BESIDE)
         else replace(fault, path=f"plan.{fault.path}".rstrip("."))
         for fault in faults
     ]

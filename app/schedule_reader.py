@@ -82,7 +82,8 @@ def read_schedule(body: bytes, now: datetime) -> NewSchedule:
 
 def join_faults(new: NewSchedule, error: PlanRejected) -> PlanRejected:
     """The refusal with the timing's faults, and those that a check found in the plan."""
-    return PlanRejected([*new.faults, *place_in_plan(error.faults)], error.plan)
+    found = place_in_plan(error.faults, checked=True)
+    return PlanRejected([*new.faults, *found], error.plan)
 
 
 def _refuse_name(given: str) -> Fault:

@@ -46,7 +46,14 @@ def test_what_is_no_mapping_is_told_how_to_be_one():
     assert caught.value.hint == "{name: a}"
 
 
-def test_only_faults_of_the_plan_itself_move_into_it():
-    faults = [Fault(path, "x", "x") for path in ("steps[0].tool", "", "inputs.count", "limit")]
-    moved = [fault.path for fault in place_in_plan(faults)]
+FAULTS = [Fault(path, "x", "x") for path in ("steps[0].tool", "", "inputs.count", "limit")]
+
+
+def test_faults_of_a_plan_move_into_it():
+    moved = [fault.path for fault in place_in_plan(FAULTS)]
+    assert moved == ["plan.steps[0].tool", "plan", "plan.inputs.count", "plan.limit"]
+
+
+def test_what_a_request_gives_beside_a_checked_plan_stays():
+    moved = [fault.path for fault in place_in_plan(FAULTS, checked=True)]
     assert moved == ["plan.steps[0].tool", "plan", "inputs.count", "limit"]
