@@ -52,10 +52,10 @@ def parse_xml(text: str, output: Output) -> object:
 
 
 def parse_key_value(text: str, output: Output) -> dict[str, Any]:
-    """Lines of `key=value` or `key: value`; quotes around a value are taken off."""
+    """Lines of `key=value` or `key: value`; comments (#) and quotes around a value are left out."""
     row = {}
     for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
+        if not line.strip() or line.startswith("#"):
             continue
         at = min((i for i in (line.find("="), line.find(":")) if i > 0), default=0)
         if not at:

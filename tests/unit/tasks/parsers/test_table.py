@@ -118,6 +118,13 @@ def test_ndjson_passes_over_blank_lines():
         read("7\n", "ndjson")
 
 
+def test_key_value_passes_over_comments_and_blank_lines():
+    assert read("# Server\r\nversion:7.0\r\n\r\n# Memory\r\na=b#c\r\n", "key_value") == {
+        "version": "7.0",
+        "a": "b#c",
+    }
+
+
 def test_key_value_with_both_separators_and_quotes():
     text = 'Id=ssh.service\nExec=a:b=c\nStatic hostname: web-03\nNAME="Debian GNU"\nEmpty=\n'
     assert read(text, "key_value") == {
