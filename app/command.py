@@ -39,6 +39,8 @@ class Command:
     function: str | None = None
     #: Whom to become for it on the target; None: whoever logs in.
     run_as: str | None = None
+    #: Output that is too long for memory goes to files.
+    keeps_whole: bool = False
 
 
 def build_command(

@@ -165,6 +165,8 @@ class StepResult:
     unknown: bool = False
     #: "verified" or "unverified" where the step was stopped.
     stopped: str | None = None
+    #: Part of the output is in an artifact only.
+    truncated: bool = False
     #: What the operation's `before` read gave, ahead of the effect and after it.
     before: Any = None
     after: Any = None

@@ -9,11 +9,13 @@ from typing import Any
 from app.command import build_command
 from app.errors import StepError
 from app.privilege import find_user
-from app.step import LOCAL, State, Step, StepResult, Target
+from app.step import LOCAL, Artifact, State, Step, StepResult, Target
 from tasks.inputs import Inputs, open_parameters
 from tasks.operations.base import OperationContext
 from tasks.result import interpret
 from tasks.runners.base import RawOutput, Runner, StepControl
+from tasks.scrub import Scrubber
+from tasks.whole_output import keep_whole, read_more
 from tasks.workshop import Workshop
 from tool_catalog.links import LinkError, link_parameters
 from tool_catalog.model import Operation, Reason, Tool
@@ -31,10 +33,23 @@ class Caller:
     tool: Tool
     inputs: Inputs
     shop: Workshop
+    #: Takes the step's secrets out of what is kept.
+    scrub: Scrubber
 
     def act(self, operation: Operation, control: StepControl) -> StepResult:
         """The step's own operation; raises StepError."""
-        return self._call(operation, self.step.parameters, control)
+        parameters = open_parameters(operation, self.step.parameters, self.step, self.shop)
+        if operation.python is not None:
+            return self._call_python(operation.python, parameters, control)
+        raw = self._run(operation, parameters, control, keeps_whole=True)
+        try:
+            result = interpret(operation, parameters, read_more(raw))
+            if raw.artifact is not None:
+                result = self._keep_artifact(result, raw.artifact, operation)
+            return keep_whole(result, raw, self._put, self.scrub)
+        finally:
+            for whole in raw.whole.values():
+                whole.path.unlink(missing_ok=True)
 
     def read(
         self, name: str, with_: Mapping[str, Any], before: object, control: StepControl
@@ -54,29 +69,33 @@ class Caller:
         parameters, faults = check_parameters(operation, given)
         if faults:
             raise StepError(Reason.INVALID_PARAMETER, f"{name}: {faults[0].message}")
-        result = self._call(operation, parameters, quiet)
+        result = self._look(operation, parameters, quiet)
         if result.state is not State.SUCCEEDED:
             reason = result.reason or Reason.INTERNAL
             raise StepError(reason, result.summary, transient=result.transient)
         return result.output
 
-    def _call(
+    def _look(
         self, operation: Operation, given: Mapping[str, Any], control: StepControl
     ) -> StepResult:
         parameters = open_parameters(operation, given, self.step, self.shop)
         if operation.python is not None:
-            result: StepResult = self.shop.operations[operation.python](
-                parameters, self._context(control)
-            )
-            return result
-        raw = self._run(operation, parameters, control)
-        result = interpret(operation, parameters, raw)
-        if raw.artifact is None:
-            return result
-        return self._keep_artifact(result, raw, operation)
+            return self._call_python(operation.python, parameters, control)
+        return interpret(operation, parameters, self._run(operation, parameters, control))
+
+    def _call_python(
+        self, function: str, parameters: Mapping[str, Any], control: StepControl
+    ) -> StepResult:
+        result: StepResult = self.shop.operations[function](parameters, self._context(control))
+        return result
 
     def _run(
-        self, operation: Operation, parameters: Mapping[str, Any], control: StepControl
+        self,
+        operation: Operation,
+        parameters: Mapping[str, Any],
+        control: StepControl,
+        *,
+        keeps_whole: bool = False,
     ) -> RawOutput:
         on_worker = operation.at == "worker" or self.step.target is None
         target = LOCAL if on_worker or self.step.target is None else self.step.target
@@ -84,6 +103,7 @@ class Caller:
         command = replace(
             build_command(operation, parameters, self.inputs.secrets),
             run_as=find_user(operation, self.step.run_as, target, credential),
+            keeps_whole=keeps_whole,
         )
         return self._find_runner(target).run(command, target, credential, control)
 
@@ -111,20 +131,20 @@ class Caller:
             name_artifact=partial(artifacts.name_of, tenant),
         )
 
-    def _keep_artifact(
-        self, result: StepResult, raw: RawOutput, operation: Operation
-    ) -> StepResult:
+    def _keep_artifact(self, result: StepResult, path: Path, operation: Operation) -> StepResult:
         """Move the file to the store; a failed run keeps what it captured, too."""
-        path: Path = raw.artifact or Path()
         kind = operation.output.artifact or "file"
-        artifact = self.shop.artifacts.put(
+        artifact = self._put(path, kind, kind)
+        found = result.output if isinstance(result.output, Mapping) else {}
+        output = {**found, "artifact": artifact.id, "size_bytes": artifact.size_bytes}
+        return replace(result, artifacts=(artifact,), output=output)
+
+    def _put(self, path: Path, ending: str, kind: str) -> Artifact:
+        return self.shop.artifacts.put(
             path,
             tenant=self.step.tenant,
             step_id=self.step.id,
             execution_id=self.step.execution_id,
-            name=f"{self.step.tool}-{self.step.id}.{kind}",
+            name=f"{self.step.tool}-{self.step.id}.{ending}",
             kind=kind,
         )
-        found = result.output if isinstance(result.output, Mapping) else {}
-        output = {**found, "artifact": artifact.id, "size_bytes": artifact.size_bytes}
-        return replace(result, artifacts=(artifact,), output=output)

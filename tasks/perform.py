@@ -33,7 +33,7 @@ def perform(running: Running, tool: Tool, operation: Operation, shop: Workshop) 
                 cancelled=running.cancelled,
                 on_line=lambda stream, line: lines.add(stream, scrub.scrub_line(stream, line)),
             )
-            act = _Act(running, Caller(step, tool, inputs, shop), operation, scrub)
+            act = _Act(running, Caller(step, tool, inputs, shop, scrub), operation)
             result = act.run(control)
         finally:
             shop.live_output.close(lines)
@@ -69,7 +69,6 @@ class _Act:
     running: Running
     caller: Caller
     operation: Operation
-    scrub: Scrubber
     before: Any = None
 
     def run(self, control: StepControl) -> StepResult:
@@ -86,7 +85,7 @@ class _Act:
         return result
 
     def _arm(self) -> None:
-        arm(self.running, self.caller.shop, self.scrub.scrub_value(self.before))
+        arm(self.running, self.caller.shop, self.caller.scrub.scrub_value(self.before))
 
     def _act(self, control: StepControl) -> StepResult:
         try:

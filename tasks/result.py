@@ -47,7 +47,8 @@ def interpret(operation: Operation, parameters: Mapping[str, Any], raw: RawOutpu
     try:
         output = _read(answer, outcome)
     except ParseError as error:
-        why = f"{error} (output was cut at 256 KiB)" if raw.truncated else str(error)
+        read = f"{error} (only the first {len(raw.stdout):,} bytes were read)"
+        why = read if raw.truncated else str(error)
         return answer.failed(Reason.INVALID_OUTPUT, why)
     return answer.succeeded(output, outcome)
 
@@ -92,9 +93,10 @@ class _Answer:
 
     def succeeded(self, output: object, outcome: Outcome) -> StepResult:
         """A result that succeeded, with what did not fit said in its summary."""
-        fitting, dropped = _fit(make_storable(output))
+        fitting, dropped = fit_output(make_storable(output))
         summary = _summarise(fitting, self, outcome)
-        if dropped or (self.raw.truncated and self.operation.output.artifact is None):
+        cut_short = dropped or (self.raw.truncated and self.operation.output.artifact is None)
+        if cut_short:
             summary += " (cut at 256 KiB)"
         return StepResult(
             state=State.SUCCEEDED,
@@ -105,6 +107,7 @@ class _Answer:
             stdout_tail=_tail(self.raw.stdout_tail or self.raw.stdout),
             stderr_tail=_tail(self.raw.stderr_tail or self.raw.stderr),
             duration_s=self.raw.duration_s,
+            truncated=cut_short,
         )
 
 
@@ -210,7 +213,7 @@ def _tail(data: bytes) -> str:
     return _decode(data)[-TAIL_CHARACTERS:]
 
 
-def _fit(output: object) -> tuple[object, bool]:
+def fit_output(output: object) -> tuple[object, bool]:
     """The output within its cap, by dropping rows from the end; and whether any were dropped."""
     if isinstance(output, str):
         text = output.encode()[:OUTPUT_BYTES].decode(errors="ignore")

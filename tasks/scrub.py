@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import IO, Any, BinaryIO
 from urllib.parse import quote, quote_plus
 
 from app.observe.redact import MASK, TELLING_NAMES, redact
@@ -15,6 +15,8 @@ from app.step import Secret, StepResult
 _SHORT = 4
 #: The least of a secret that is recognised at an end of a text that was cut.
 _CUT = 8
+#: A longer line of a file is scrubbed in pieces.
+_PIECE_BYTES = 1024 * 1024
 #: What `…` stands for was cut off.
 _ELLIPSIS = "…"
 
@@ -64,6 +66,29 @@ class Scrubber:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return MASK if self._scrub_exact(str(value)) != str(value) else value
         return value
+
+    def scrub_file(self, source: BinaryIO, sink: IO[bytes]) -> None:
+        """Copy a text without its secrets, line by line; memory stays bounded also for one line."""
+        longest = max(map(len, self._forms), default=0)
+        held = ""
+        while data := source.readline(_PIECE_BYTES):
+            text = held + data.decode(errors="surrogateescape")
+            held = ""
+            if not text.endswith("\n") and len(data) == _PIECE_BYTES:
+                at = self._safe_cut(text, max(0, len(text) - longest))
+                text, held = text[:at], text[at:]
+            ending = "\n" if text.endswith("\n") else ""
+            line = self.scrub_line("file", text.removesuffix("\n"))
+            sink.write((line + ending).encode(errors="surrogateescape"))
+        sink.write(self.scrub(held).encode(errors="surrogateescape"))
+
+    def _safe_cut(self, text: str, at: int) -> int:
+        """The last place up to `at` that is inside of no secret."""
+        if self._exact is not None:
+            for found in self._exact.finditer(text):
+                if found.start() < at < found.end():
+                    return found.start()
+        return at
 
     def scrub_result(self, result: StepResult) -> StepResult:
         """A result without secrets in what was read, in its summary and tails."""

@@ -7,7 +7,13 @@ from app.principal import Principal
 from tool_catalog.loader import Catalog
 from tool_catalog.names import UnknownName
 
-_HIDDEN: Mapping[str, Any] = {"output": None, "stdout_tail": "", "stderr_tail": ""}
+_HIDDEN: Mapping[str, Any] = {
+    "output": None,
+    "before": None,
+    "after": None,
+    "stdout_tail": "",
+    "stderr_tail": "",
+}
 HIDDEN_NOTE = "sensitive: its output needs the role operator"
 
 

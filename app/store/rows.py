@@ -129,8 +129,8 @@ def result_json(result: StepResult) -> dict[str, Any]:
         "duration_s": round(result.duration_s, 3),
         "stopped": result.stopped,
     }
-    compared = {"before": result.before, "after": result.after}
-    return shown | {name: value for name, value in compared.items() if value is not None}
+    given = {"before": result.before, "after": result.after, "truncated": result.truncated or None}
+    return shown | {name: value for name, value in given.items() if value is not None}
 
 
 def _artifact_json(artifact: Artifact) -> Mapping[str, Any]:

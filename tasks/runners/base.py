@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +43,17 @@ class StepControl:
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """A file with all of a stream that was longer than what is kept in memory."""
+
+    #: It is the caller's to keep and to delete.
+    path: Path
+    size_bytes: int
+    #: False: what came after that was dropped.
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class RawOutput:
     """What came back, before anyone read meaning into it."""
 
@@ -67,8 +78,10 @@ class RawOutput:
     stopped: str | None = None
     #: `run_for` ended it: success.
     ran_its_time: bool = False
-    #: Output beyond the cap was dropped.
+    #: Standard output is longer than `stdout`, or than its artifact may be.
     truncated: bool = False
+    #: "stdout" and "stderr", where they are longer than what is above and the command keeps them.
+    whole: Mapping[str, Whole] = field(default_factory=dict)
     duration_s: float = 0.0
 
 

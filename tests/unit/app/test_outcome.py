@@ -66,6 +66,7 @@ def test_a_single_row_gives_the_whole_contract():
                 "changed": False,
                 "exit_code": 0,
                 "output": [{"mount": "/"}],
+                "truncated": False,
                 "before": None,
                 "after": None,
                 "summary": "2 file systems",

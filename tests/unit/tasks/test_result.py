@@ -141,7 +141,7 @@ def test_bad_output_fails_and_shows_the_line():
 def test_bad_output_that_was_cut_says_so():
     result = result_of("[1, 2", output={"parser": "json"}, raw={"truncated": True})
     assert result.reason is Reason.INVALID_OUTPUT
-    assert result.summary.endswith("(output was cut at 256 KiB)")
+    assert result.summary.endswith("(only the first 5 bytes were read)")
 
 
 def test_standard_error_joins_the_output_of_an_artifact():

@@ -3,6 +3,8 @@
 import base64
 import json
 import time
+from io import BytesIO
+from unittest import mock
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from app.step import Secret, State, StepResult
+from tasks import scrub as scrub_module
 from tasks.scrub import MASK, Scrubber
 
 secret_texts = st.text(
@@ -185,3 +188,28 @@ def test_hostile_lines_take_no_time(text):
     started = time.perf_counter()
     scrubber.scrub(text)
     assert time.perf_counter() - started < 0.5
+
+
+def scrubbed_file(scrub, data):
+    sink = BytesIO()
+    scrub.scrub_file(BytesIO(data), sink)
+    return sink.getvalue()
+
+
+@given(
+    secret=st.text("abcdef0123456789", min_size=8, max_size=20),
+    before=st.integers(0, 60),
+    after=st.integers(0, 60),
+)
+def test_a_secret_in_a_long_line_of_a_file_is_found_wherever_the_pieces_part(secret, before, after):
+    scrub = Scrubber([Secret(secret)])
+    with mock.patch.object(scrub_module, "_PIECE_BYTES", 32):
+        clean = scrubbed_file(scrub, b"x" * before + secret.encode() + b"y" * after)
+    assert clean == b"x" * before + MASK.encode() + b"y" * after
+
+
+def test_a_file_keeps_its_bytes_and_loses_its_keys():
+    scrub = Scrubber()
+    assert scrubbed_file(scrub, b"\xff\xfe\r\n\n\0 end") == b"\xff\xfe\r\n\n\0 end"
+    masked = scrubbed_file(scrub, f"a\n{KEY}\nb\n".encode()).decode().splitlines()
+    assert masked == ["a", *[MASK] * len(KEY.splitlines()), "b"]

@@ -23,6 +23,8 @@ def step(tool, step_id):
     result = {
         "step_id": step_id,
         "output": {"canary": 1},
+        "before": ["canary"],
+        "after": "canary",
         "stdout_tail": "canary",
         "stderr_tail": "canary",
         "summary": "canary",

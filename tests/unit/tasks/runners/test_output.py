@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.command import Command
+from tasks.runners import output
 from tasks.runners.output import HEAD_BYTES, LINE_BYTES, Outputs, Stream, open_outputs
 
 chunks = st.lists(st.binary(max_size=30))
@@ -72,3 +73,55 @@ def test_a_discarded_artifact_leaves_no_file(tmp_path):
     outputs.feed("stdout", b"abc")
     outputs.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def kept_whole(tmp_path, **members):
+    command = Command(kind="argv", argv=("x",), keeps_whole=True, **members)
+    return open_outputs(command, tmp_path / "scratch", lambda *_: None)
+
+
+@given(sizes=st.lists(st.integers(1, HEAD_BYTES), min_size=1, max_size=6))
+def test_a_stream_beyond_its_head_is_in_a_file_from_its_first_byte(tmp_path_factory, sizes):
+    outputs = kept_whole(tmp_path_factory.mktemp("whole"))
+    text = b"".join(bytes([97 + number]) * size for number, size in enumerate(sizes))
+    at = 0
+    for size in sizes:
+        outputs.feed("stderr", text[at : at + size])
+        at += size
+    raw = outputs.collect()
+    assert set(raw.whole) == ({"stderr"} if len(text) > HEAD_BYTES else set())
+    for whole in raw.whole.values():
+        assert whole.path.read_bytes() == text
+        assert (whole.size_bytes, whole.complete) == (len(text), True)
+
+
+def test_what_is_beyond_the_cap_of_a_file_is_dropped_and_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(output, "WHOLE_BYTES", HEAD_BYTES + 5)
+    outputs = kept_whole(tmp_path)
+    outputs.feed("stdout", b"x" * (HEAD_BYTES + 9))
+    [whole] = outputs.collect().whole.values()
+    assert (whole.path.stat().st_size, whole.complete) == (HEAD_BYTES + 5, False)
+
+
+def test_nothing_is_kept_where_nobody_will_take_it(tmp_path):
+    outputs = open_outputs(Command(kind="argv", argv=("x",)), tmp_path, lambda *_: None)
+    outputs.feed("stdout", b"x" * HEAD_BYTES * 2)
+    assert outputs.collect().whole == {}
+    discarded = kept_whole(tmp_path)
+    discarded.feed("stdout", b"x" * HEAD_BYTES * 2)
+    discarded.discard()
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_full_disk_ends_the_file_and_not_the_command(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(output.ArtifactFile, "feed", refuse)
+    outputs = kept_whole(tmp_path)
+    outputs.feed("stdout", b"x" * HEAD_BYTES * 2)
+    outputs.feed("stdout", b"end\n")
+    raw = outputs.collect()
+    assert (raw.whole, raw.truncated) == ({}, True)
+    assert raw.stdout_tail.endswith(b"end\n")
+    assert list((tmp_path / "scratch").iterdir()) == []

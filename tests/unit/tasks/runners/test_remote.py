@@ -75,7 +75,7 @@ def test_a_secret_of_several_lines_cannot_be_an_environment():
     [
         (b"sudo: a password is required\n", True),
         (
-            b"Sorry, try again.\nsudo: no password was provided\nsudo: 1 incorrect password attempt",
+            b"Sorry, try again.\nsudo: 1 incorrect password attempt\n",
             True,
         ),
         (b"ops is not in the sudoers file.\n", True),
