@@ -16,6 +16,7 @@ from app.limit import find_limit
 from app.plan import CheckedPlan, CheckedStep, Plan
 from app.references import KnownSteps
 from app.staging import stage_steps
+from app.step import LOCAL
 from app.surroundings import Rules, Scene, Surroundings
 from tool_catalog.loader import Catalog
 
@@ -75,8 +76,13 @@ def digest_of(plan: Plan) -> str:
 
 
 def _refuse_nothing(steps: Sequence[CheckedStep], limit: str, faults: Faults) -> None:
-    """A limit that leaves every step without its targets is a mistake."""
+    """A limit that leaves every step without its targets is a mistake.
+
+    `local` is meant to leave them all out: what needs no asset is enough then.
+    """
     acting = [step for step in steps if step.skipped or any(row.target for row in step.rows)]
+    if limit == LOCAL.name:
+        acting = list(steps)
     if acting and all(step.skipped for step in acting):
         message = "the limit leaves no step anything to act on"
         hint = "'opsfarm assets list' shows what there is"

@@ -112,8 +112,8 @@ def test_many_failed_targets_fit_into_a_limit(api_farm, farm, work):
     bench = AssetBench(api_farm.parts.engine)
     names = [f"a-rather-long-name-of-a-host-in-some-rack-{n:03}.example.com" for n in range(150)]
     for name in names:
-        bench.run("asset-create", hostname=name, type="device")
-    first = farm.submit({"steps": [{"tool": "df", "targets": {"type": "device"}}]})
+        bench.run("asset-create", hostname=name, type="switch")
+    first = farm.submit({"steps": [{"tool": "df", "targets": {"type": "switch"}}]})
     work(first, *names[1:])
     again = first.rerun(failed_only=True)
     assert targets_by_step(again.status()) == {"df": names[1:]}
@@ -161,7 +161,7 @@ def test_a_step_that_failed_before_its_targets_were_known_needs_all_of_it(api_fa
 def test_a_plan_that_is_not_accepted_any_more_is_refused_with_its_faults(api_farm, farm, work):
     first = farm.submit({"steps": [MORE | {"targets": ["web-01", "web-02"]}]})
     work(first, "web-02")
-    AssetBench(api_farm.parts.engine).run("asset-delete", hostname="web-02")
+    AssetBench(api_farm.parts.engine).run("asset-delete", hostname="web-02", confirm=True)
     for failed_only, path in ((False, "steps[0].targets"), (True, "limit")):
         with pytest.raises(PlanRejected) as caught:
             first.rerun(failed_only=failed_only)

@@ -212,6 +212,7 @@ class TestRun:
             ({"count": 1}, "web-09", "limit", "unknown_asset"),
             ({"count": 1}, "environment=moon", "limit", "no_targets"),
             ({"count": 1}, "=", "limit", "bad_selector"),
+            ({"count": 1}, "local", "limit", "no_targets"),
         ],
     )
     def test_what_it_is_run_with_is_checked(self, farm, inputs, limit, path, code):
