@@ -29,7 +29,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _ONLY_INPUT = re.compile(r"\{\{\s*inputs\.([a-z][a-z0-9_]*)\s*\}\}")
 _REFERENCES = ("$secret", "$artifact")
 #: An input is called by its own name only.
-_KEYS = tuple(name for name in Parameter.model_fields if name != "aliases")
+INPUT_KEYS = tuple(name for name in Parameter.model_fields if name != "aliases")
 
 
 def read_inputs(value: Any, faults: Faults) -> dict[str, Parameter]:  # noqa: ANN401  # any JSON value
@@ -115,10 +115,10 @@ def _read_input(name: str, body: Any, faults: Faults) -> Parameter | None:  # no
         return None
     noted = len(faults)
     for key in body:
-        if key not in _KEYS:
-            near = did_you_mean(suggest(str(key), _KEYS))
+        if key not in INPUT_KEYS:
+            near = did_you_mean(suggest(str(key), INPUT_KEYS))
             message = f"no key {shorten(str(key))!r} of an input{near}"
-            at_input.add(str(key), "unknown_key", message, allowed=_KEYS)
+            at_input.add(str(key), "unknown_key", message, allowed=INPUT_KEYS)
     parameter = _build(body, at_input) if len(faults) == noted else None
     if parameter is not None:
         _check_input(parameter, at_input)

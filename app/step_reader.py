@@ -47,7 +47,7 @@ _ELSEWHERE = {
     "batch": "it belongs to a block: {batch: 1, targets: ..., steps: [{tool: ...}]}",
     "item": 'it is a name for expressions: for_each: [a, b], then "{{ item }}"',
 }
-_SHORTEST_S = 0.1
+SHORTEST_S = 0.1
 
 
 def name_step(position: int, value: Any) -> str:  # noqa: ANN401  # any JSON value
@@ -90,9 +90,9 @@ def read_step(value: Any, faults: Faults) -> tuple[PlanStep, dict[str, Any]]:  #
 def _read_limits(members: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
     """The numbers that bound how often, how long and how widely a step runs."""
     retries, backoff_s = _read_retries(members, faults)
-    waits_s = (_SHORTEST_S, 7 * DAY_S)
+    waits_s = (SHORTEST_S, 7 * DAY_S)
     return {
-        "timeout_s": read_number(members, "timeout_s", faults, limits=(_SHORTEST_S, DAY_S)),
+        "timeout_s": read_number(members, "timeout_s", faults, limits=(SHORTEST_S, DAY_S)),
         "queue_timeout_s": read_number(members, "queue_timeout_s", faults, limits=waits_s),
         "retries": retries,
         "backoff_s": backoff_s,

@@ -1,5 +1,6 @@
 """JSON Schema (2020-12) of an operation's parameters, for editors, the API and the CLI."""
 
+import re
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
@@ -44,6 +45,9 @@ _FIXED: Mapping[ParameterType, Mapping[str, Any]] = {
         "additionalProperties": False,
     },
 }
+
+#: Python's flags within a pattern; the patterns of JSON Schema (ECMA-262) have none.
+_FLAGS = re.compile(r"\(\?[aiLmsux]+\)")
 
 
 def show_head(tool: Tool) -> dict[str, Any]:
@@ -117,7 +121,7 @@ def _text_schema(parameter: Parameter) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "string", "maxLength": longest}
     if parameter.type in {ParameterType.STRING, ParameterType.TEXT, ParameterType.WORD}:
         schema |= _bounds(parameter, "minLength", "maxLength")
-    if parameter.pattern:
+    if parameter.pattern and not _FLAGS.match(parameter.pattern):
         schema["pattern"] = f"^(?:{parameter.pattern})$"
     return schema
 

@@ -7,11 +7,12 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from app.api.auth import Operator, PartsOfFarm
+from app.api.auth import Operator, PartsOfFarm, Viewer
 from app.api.plan_views import show_check, show_dry_run
 from app.api.shared import Body, Key, WaitS, Watching, show_accepted, wait_for_end
 from app.errors import Malformed
 from app.plan_reader import read_request
+from app.plan_schema import plan_schema
 from app.step import FINAL_EXECUTION_STATES
 from app.stored_plans import open_request
 from app.submit import Accepted, check, submit
@@ -89,6 +90,12 @@ async def execute_plan(
         return answer | {"state": execution["state"]}
     response.status_code = 200
     return execution
+
+
+@router.get("/plans/schema")
+def show_schema(_principal: Viewer, parts: PartsOfFarm) -> dict[str, Any]:
+    """One JSON Schema (2020-12) of a whole plan, for editors: tools, operations, parameters."""
+    return plan_schema(parts.catalog)
 
 
 @router.post("/plans/check", openapi_extra=_PLAN_BODY)

@@ -1,7 +1,8 @@
 """`opsfarm plan`: run, check and dry-run a plan."""
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -18,6 +19,9 @@ from app.cli.output import (
     wants_json,
 )
 from app.cli.plan_source import given_options, open_plan, plan_argument
+from app.config import read_settings
+from app.plan_schema import plan_schema
+from tool_catalog.loader import load_catalog
 
 
 @click.group(
@@ -27,10 +31,11 @@ from app.cli.plan_source import given_options, open_plan, plan_argument
         "opsfarm plan check nightly.yaml",
         "opsfarm plan dry-run nightly.yaml --json",
         "cat plan.json | opsfarm plan run - --detach",
+        "opsfarm plan schema --output plan.schema.json",
     )
 )
 def plan() -> None:
-    """Run and check plans."""
+    """Run, check and describe plans."""
 
 
 @plan.command()
@@ -101,6 +106,19 @@ def dry_run(plan: str, settings: tuple[str, ...], limit: str | None) -> None:
     for step in shown["steps"]:
         _print_commands(step)
     _note_warnings(shown)
+
+
+@plan.command()
+@click.option("--output", type=click.File("w"), default="-", help="A file to write it to.")
+def schema(output: TextIO) -> None:
+    """Print a JSON Schema of plans, for editors to complete and check; needs no farm.
+
+    It knows the tools, operations and parameters of the catalogue on this machine. A plan names
+    it in its first line: # yaml-language-server: $schema=plan.schema.json
+    """
+    settings = read_settings()
+    shown = plan_schema(load_catalog(settings.tool_path, settings.fallback_domain))
+    click.echo(json.dumps(shown, indent=2, ensure_ascii=False), file=output)
 
 
 def _tell_targets(step: Mapping[str, Any]) -> str:
