@@ -9,6 +9,7 @@ from app.blocks import Held, Leaf
 from app.faults import Faults
 from app.inputs import fill_references
 from app.plan import Plan, PlanStep
+from app.privilege import takes_user
 from app.references import KnownStep, KnownSteps, collect_references
 from app.step_reader import name_step
 from app.surroundings import Draft
@@ -135,7 +136,7 @@ def _take_over(
 ) -> PlanStep:
     """A step with what it leaves to its blocks, from the inner to the outer, and to its plan."""
     blocks = [place.block for place in reversed(leaf.blocks)]
-    becomes = operation.at == "target" and operation.argv is not None
+    becomes = takes_user(operation)
     if step.run_as is not None and not becomes:
         where = "runs inside a worker" if operation.at == "worker" else "logs in by itself"
         message = f"{step.tool} {operation.name} {where}: it becomes nobody"

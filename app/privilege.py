@@ -34,6 +34,12 @@ class Login(Protocol):
         ...
 
 
+def takes_user(operation: Operation) -> bool:
+    """Whether an operation can act as another user: commands can, and Python over SSH."""
+    by_ssh = operation.python is not None and operation.needs.connection == "ssh"
+    return operation.at == "target" and (operation.argv is not None or by_ssh)
+
+
 def find_user(
     operation: Operation, run_as: str | None, target: Target, login: Login | None
 ) -> str | None:
@@ -47,10 +53,10 @@ def find_user(
         return None
     if not _USER.fullmatch(wanted):
         raise _refused(f"run_as: {wanted[:80]!r} is no user's name")
-    if operation.argv is None or target.connection not in _BECOMING:
+    if not takes_user(operation) or target.connection not in _BECOMING:
         if run_as is None:
             return None
-        how = operation.name if operation.argv is None else target.connection
+        how = target.connection if takes_user(operation) else operation.name
         raise _refused(f"run_as is for commands over ssh or on local, not for {how}")
     if login is not None and login.username == wanted:
         return None

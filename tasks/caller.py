@@ -40,13 +40,13 @@ class Caller:
         """The step's own operation; raises StepError."""
         parameters = open_parameters(operation, self.step.parameters, self.step, self.shop)
         if operation.python is not None:
-            return self._call_python(operation.python, parameters, control)
+            return self._call_python(operation, parameters, control)
         raw = self._run(operation, parameters, control, keeps_whole=True)
         try:
             result = interpret(operation, parameters, read_more(raw))
             if raw.artifact is not None:
                 result = self._keep_artifact(result, raw.artifact, operation)
-            return keep_whole(result, raw, self._put, self.scrub)
+            return keep_whole(result, raw, self._put_output, self.scrub)
         finally:
             for whole in raw.whole.values():
                 whole.path.unlink(missing_ok=True)
@@ -80,13 +80,14 @@ class Caller:
     ) -> StepResult:
         parameters = open_parameters(operation, given, self.step, self.shop)
         if operation.python is not None:
-            return self._call_python(operation.python, parameters, control)
+            return self._call_python(operation, parameters, control)
         return interpret(operation, parameters, self._run(operation, parameters, control))
 
     def _call_python(
-        self, function: str, parameters: Mapping[str, Any], control: StepControl
+        self, operation: Operation, parameters: Mapping[str, Any], control: StepControl
     ) -> StepResult:
-        result: StepResult = self.shop.operations[function](parameters, self._context(control))
+        function = self.shop.operations[operation.python or ""]
+        result: StepResult = function(parameters, self._context(operation, control))
         return result
 
     def _run(
@@ -118,14 +119,17 @@ class Caller:
             )
         return runner
 
-    def _context(self, control: StepControl) -> OperationContext:
+    def _context(self, operation: Operation, control: StepControl) -> OperationContext:
         tenant, artifacts = self.step.tenant, self.shop.artifacts
+        target, credential = self.step.target or LOCAL, self.inputs.credential
         return OperationContext(
             step=self.step,
             control=control,
             settings=self.shop.settings,
-            credential=self.inputs.credential,
-            runner=partial(self._find_runner, self.step.target or LOCAL),
+            credential=credential,
+            runner=partial(self._find_runner, target),
+            user=find_user(operation, self.step.run_as, target, credential),
+            keep_artifact=partial(self._put, kind="file"),
             find_secret=self.inputs.find_secret,
             find_artifact=partial(artifacts.fetch, tenant),
             name_artifact=partial(artifacts.name_of, tenant),
@@ -134,17 +138,20 @@ class Caller:
     def _keep_artifact(self, result: StepResult, path: Path, operation: Operation) -> StepResult:
         """Move the file to the store; a failed run keeps what it captured, too."""
         kind = operation.output.artifact or "file"
-        artifact = self._put(path, kind, kind)
+        artifact = self._put_output(path, kind, kind)
         found = result.output if isinstance(result.output, Mapping) else {}
         output = {**found, "artifact": artifact.id, "size_bytes": artifact.size_bytes}
         return replace(result, artifacts=(artifact,), output=output)
 
-    def _put(self, path: Path, ending: str, kind: str) -> Artifact:
+    def _put_output(self, path: Path, ending: str, kind: str) -> Artifact:
+        return self._put(path, f"{self.step.tool}-{self.step.id}.{ending}", kind)
+
+    def _put(self, path: Path, name: str, kind: str) -> Artifact:
         return self.shop.artifacts.put(
             path,
             tenant=self.step.tenant,
             step_id=self.step.id,
             execution_id=self.step.execution_id,
-            name=f"{self.step.tool}-{self.step.id}.{ending}",
+            name=name,
             kind=kind,
         )

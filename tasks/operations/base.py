@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.config import Settings
-from app.step import Credential, Secret, Step
+from app.step import Artifact, Credential, Secret, Step
 from tasks.runners.base import Runner, StepControl
 
 
@@ -25,6 +25,10 @@ class OperationContext:
     credential: Credential | None
     #: Finds what runs commands on the step's target; raises StepError where there is none.
     runner: Callable[[], Runner]
+    #: Whom to become on the target, where an operation can; None: whoever logs in.
+    user: str | None
+    #: Moves a file into the artifact store, under a name for people: `keep_artifact(path, name)`.
+    keep_artifact: Callable[[Path, str], Artifact]
     #: The decrypted value of a named secret that the step refers to.
     find_secret: Callable[[str], Secret]
     #: A local, readable copy of an artifact's bytes, by id.

@@ -3,7 +3,8 @@
 import secrets
 import select
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import paramiko
@@ -25,6 +26,7 @@ from tasks.runners.remote import (
     stop_argv,
     wrap,
 )
+from tasks.runners.sftp import RemoteFiles
 from tasks.runners.ssh_connections import Connections, Session, unreachable
 from tasks.runners.watch import Feed, watch
 from tool_catalog.model import Reason
@@ -56,12 +58,7 @@ class SshRunner:
         control: StepControl,
     ) -> RawOutput:
         """Connect, check, arm, run. Raises StepError saying what to do next."""
-        if credential is None:
-            raise StepError(
-                Reason.AUTH_FAILED,
-                f"there is no credential for {target.name}; "
-                f"'opsfarm credentials add NAME --asset {target.name} --user USER' adds one",
-            )
+        credential = _need(credential, target)
         refuse_stopped(control)
         if command.precheck:
             self._check(command, target, credential, control)
@@ -70,6 +67,23 @@ class SshRunner:
         raw = self._run_one(command, target, credential, control)
         _explain(command, target, credential, raw)
         return raw
+
+    @contextmanager
+    def files(
+        self,
+        target: Target,
+        credential: Credential | None,
+        control: StepControl,
+        user: str | None = None,
+    ) -> Iterator[RemoteFiles]:
+        """The target's files, as the login or as `user`; raises StepError saying what to do."""
+        credential = _need(credential, target)
+        refuse_stopped(control)
+        with (
+            self._connections.session(target, credential) as session,
+            RemoteFiles(session, become_by(user, credential), control) as files,
+        ):
+            yield files
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -123,6 +137,16 @@ class SshRunner:
             except BaseException:
                 outputs.discard()
                 raise
+
+
+def _need(credential: Credential | None, target: Target) -> Credential:
+    if credential is None:
+        raise StepError(
+            Reason.AUTH_FAILED,
+            f"there is no credential for {target.name}; "
+            f"'opsfarm credentials add NAME --asset {target.name} --user USER' adds one",
+        )
+    return credential
 
 
 def _explain(command: Command, target: Target, credential: Credential, raw: RawOutput) -> None:

@@ -1,12 +1,14 @@
 """The surroundings of one Python operation, without a ledger."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from app.config import read_settings
 from app.errors import NotFound, StepError
-from app.step import Credential, Secret, Step, Target
+from app.step import Artifact, Credential, Secret, Step, Target
 from tasks.operations.base import OperationContext
 from tasks.runners.base import Runner, StepControl
 from tool_catalog.loader import load_tool
@@ -37,6 +39,12 @@ class Surroundings:
     credential: Credential | None = None
     #: What runs commands on the target.
     runner: Runner | None = None
+    #: Whom to become there.
+    user: str | None = None
+    #: What the operation kept, by name.
+    kept: dict[str, bytes] = field(default_factory=dict)
+    #: Called when the step is armed.
+    before_effect: Callable[[], None] = lambda: None
     #: How many times the step was armed.
     armed: int = 0
     lines: list[str] = field(default_factory=list)
@@ -53,6 +61,8 @@ class Surroundings:
             settings=read_settings(**self.settings),
             credential=self.credential,
             runner=self._find_runner,
+            user=self.user,
+            keep_artifact=self._keep,
             find_secret=self._find_secret,
             find_artifact=self._find_artifact,
             name_artifact=lambda artifact_id: self._find_artifact(artifact_id).name,
@@ -65,11 +75,18 @@ class Surroundings:
 
     def _arm(self) -> None:
         self.armed += 1
+        self.before_effect()
 
     def _find_artifact(self, artifact_id: str) -> Path:
         if artifact_id not in self.artifacts:
             raise NotFound(f"no artifact {artifact_id}")
         return self.artifacts[artifact_id]
+
+    def _keep(self, path: Path, name: str) -> Artifact:
+        data = path.read_bytes()
+        path.unlink()
+        self.kept[name] = data
+        return Artifact(str(uuid4()), name, "file", len(data), sha256(data).hexdigest())
 
     def _find_secret(self, name: str) -> Secret:
         if name not in self.secrets:
