@@ -21,7 +21,10 @@ from tool_catalog.values import check_value
 
 #: The keys that say what runs; an operation has exactly one.
 ACTIONS = ("argv", "powershell", "http", "python")
-PARSERS = ("json", "ndjson", "csv", "xml", "columns", "key_value", "regex", "text", "nmap")
+PARSERS = (
+    *("json", "ndjson", "csv", "xml", "columns", "key_value", "regex", "text"),
+    *("nmap", "dig"),
+)
 FIELD_TYPES = (
     *("text", "integer", "number", "boolean", "on_off", "percent", "time", "time_us"),
     *("list", "object"),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tasks.parsers import documents, nmap, rows
+from tasks.parsers import dig, documents, nmap, rows
 from tasks.parsers.base import ParseError
 from tool_catalog.model import Output
 
@@ -17,10 +17,11 @@ PARSERS: Mapping[str, Callable[[str, Output], Any]] = {
     "columns": rows.parse_columns,
     "regex": rows.parse_regex,
     "nmap": nmap.parse_nmap,
+    "dig": dig.parse_dig,
 }
 
 #: Parsers that give one object; the others give rows, or text.
-_OBJECTS = frozenset({"xml", "key_value", "nmap"})
+_OBJECTS = frozenset({"xml", "key_value", "nmap", "dig"})
 
 
 def parse(text: str, output: Output) -> object:
