@@ -66,9 +66,9 @@ def choose_targets(targets: Any, scene: Scene, asker: Asker) -> Found | None:  #
 
 
 def lock_key(operation: Operation, effect: Effect, target: Target | None) -> str | None:
-    """What a row holds while it runs: its asset, for change and destroy over a runner."""
-    in_process = operation.python is not None or operation.repeat is Repeat.TRANSACTIONAL
-    if target is None or effect is Effect.READ or in_process:
+    """What a row holds while it runs: its asset, for change and destroy of what the asset is."""
+    in_ledger = operation.repeat is Repeat.TRANSACTIONAL  # its transaction locks by itself
+    if target is None or effect is Effect.READ or in_ledger:
         return None
     return "local" if target.asset_id is None else f"asset:{target.asset_id}"
 
@@ -173,7 +173,6 @@ def _take_none(message: str, given: Any, scene: Scene, asker: Asker) -> Found | 
 def check_confirm(
     draft: Draft,
     given: Any,  # noqa: ANN401  # any JSON value
-    effect: Effect,
     names: Sequence[str],
     scene: Scene,
 ) -> None:
@@ -181,8 +180,6 @@ def check_confirm(
 
     Where a limit leaves some of them out, the confirmation may name all.
     """
-    if effect is not Effect.DESTROY or not names:
-        return
     confirmed = given if isinstance(given, list) else [given]
     if all(isinstance(name, str) for name in confirmed):
         more, missing = set(confirmed) - set(names), set(names) - set(confirmed)

@@ -3,7 +3,7 @@ import pytest
 from app.errors import ExpressionError
 from app.step import LOCAL, Target
 from app.targeting import lock_key, render_targets
-from tool_catalog.model import Effect
+from tool_catalog.model import Effect, Operation, Repeat
 
 WEB = Target("web-01", 1)
 
@@ -23,6 +23,18 @@ WEB = Target("web-01", 1)
 def test_change_and_destroy_over_a_runner_lock_their_asset(catalog, operation, effect, target, key):
     tool, _, name = operation.partition(" ")
     assert lock_key(catalog.find(tool).operations[name], effect, target) == key
+
+
+def test_python_that_changes_a_target_locks_it_too():
+    move = Operation(
+        name="move",
+        summary="moves",
+        effect=Effect.CHANGE,
+        repeat=Repeat.NEVER,
+        python="network.thing:move",
+        examples=(),
+    )
+    assert lock_key(move, Effect.CHANGE, WEB) == "asset:1"
 
 
 @pytest.mark.parametrize(
