@@ -8,9 +8,10 @@ from typing import Any, Literal
 from app.blocks import Held, Leaf
 from app.faults import Faults
 from app.inputs import fill_references
+from app.known_steps import KnownStep, KnownSteps
 from app.plan import Plan, PlanStep
 from app.privilege import takes_user
-from app.references import KnownStep, KnownSteps, collect_references
+from app.references import collect_references
 from app.step_reader import name_step
 from app.surroundings import Draft
 from tool_catalog.loader import Catalog

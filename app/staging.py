@@ -8,8 +8,9 @@ from typing import Any
 from app.block_check import BlockHeads
 from app.blocks import BlockPlace, Leaf, Node, Pass, TooManyRows, lay_out
 from app.drafts import Ground, Nameless
+from app.known_steps import Seat
 from app.plan import MAX_ROWS, CheckedRow, CheckedStep
-from app.references import Seat, check_block_expressions, check_expressions
+from app.references import check_block_expressions, check_expressions
 from app.render import knows_names
 from app.step import Target
 from app.step_check import check_step

@@ -12,9 +12,9 @@ from app.drafts import Ground, defaults_of, draft_step, find_operation
 from app.due import DueFailure, Skip, check_due, name_references
 from app.faults import Faults
 from app.inputs import check_given
+from app.known_steps import KnownSteps
 from app.limit import find_limit
 from app.plan import CheckedPlan, CheckedStep, Plan
-from app.references import KnownSteps
 from app.staging import stage_steps
 from app.step import LOCAL
 from app.surroundings import Rules, Scene, Surroundings

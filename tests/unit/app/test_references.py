@@ -4,8 +4,9 @@ import time
 import pytest
 
 from app.errors import PlanRejected
+from app.known_steps import KnownStep, KnownSteps
 from app.plan import PlanStep
-from app.references import KnownStep, KnownSteps, collect_references
+from app.references import collect_references
 
 
 def test_a_circle_is_told_step_by_step(check):
