@@ -45,7 +45,7 @@ def plan() -> None:
 @wait_options
 @json_option
 def run(plan: str, settings: tuple[str, ...], limit: str | None, **options: Any) -> None:  # noqa: ANN401  # key and the wait options
-    """Submit a plan, follow it to its end, and end like it.
+    """Submit a plan and follow it to its end.
 
     PLAN is a file, - for standard input, or NAME or NAME@VERSION of a stored plan. A word with a
     path separator or an extension is a file: write ./NAME for one named like a stored plan.
@@ -63,7 +63,7 @@ def run(plan: str, settings: tuple[str, ...], limit: str | None, **options: Any)
 @given_options
 @json_option
 def check(plan: str, settings: tuple[str, ...], limit: str | None) -> None:
-    """Show what a plan would be, or every fault in it; nothing is kept.
+    """Show what a plan would be, or every fault in it.
 
     PLAN is a file, - for standard input, or NAME or NAME@VERSION of a stored plan. A word with a
     path separator or an extension is a file: write ./NAME for one named like a stored plan.
@@ -93,7 +93,7 @@ def check(plan: str, settings: tuple[str, ...], limit: str | None) -> None:
 @given_options
 @json_option
 def dry_run(plan: str, settings: tuple[str, ...], limit: str | None) -> None:
-    """Show the exact commands that a plan would run, secrets masked; nothing runs.
+    """Show the exact commands that a plan would run.
 
     PLAN is a file, - for standard input, or NAME or NAME@VERSION of a stored plan. A word with a
     path separator or an extension is a file: write ./NAME for one named like a stored plan.
@@ -111,9 +111,9 @@ def dry_run(plan: str, settings: tuple[str, ...], limit: str | None) -> None:
 @plan.command()
 @click.option("--output", type=click.File("w"), default="-", help="A file to write it to.")
 def schema(output: TextIO) -> None:
-    """Print a JSON Schema of plans, for editors to complete and check; needs no farm.
+    """Print the JSON Schema of plans, for editors.
 
-    It knows the tools, operations and parameters of the catalogue on this machine. A plan names
+    With it they complete and check; needs no farm. It knows the tools, operations and parameters of the catalogue on this machine. A plan names
     it in its first line: # yaml-language-server: $schema=plan.schema.json
     """
     settings = read_settings()

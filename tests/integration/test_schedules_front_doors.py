@@ -102,7 +102,8 @@ def test_add_list_pause_resume_and_remove_over_http(farm):
     assert [(due.hour, due.minute) for due in dues] == [(2, 30)] * 5
     assert added.json()["warnings"] != []  # no worker has said yet that it has df
     (listed,) = farm.ask("GET", "/schedules", role="viewer").json()["schedules"]
-    assert (listed["name"], listed["plan"], listed["principal"]) == ("nightly", "probe", "operator")
+    assert (listed["name"], listed["plan"]) == ("nightly", "nightly@1")
+    assert listed["principal"] == "operator"
     assert farm.ask("POST", "/schedules/nightly/pause").json()["paused"]
     assert (
         farm.ask("POST", "/schedules/nightly/resume").json()["next_five"]
@@ -135,6 +136,73 @@ def test_every_fault_comes_at_once_and_nothing_is_kept(farm):
     assert set(faults) == {"timezone", "plan.steps[0].parameters.dpeth"}
     assert faults["plan.steps[0].parameters.dpeth"]["line"] == 4
     assert farm.ask("GET", "/schedules").json() == {"schedules": []}
+
+
+def test_a_plan_that_it_brings_is_stored_and_pinned(farm):
+    body = {"name": "nightly", "plan": "steps:\n- tool: df  # all of them\n", "interval_s": 60}
+    assert farm.ask("POST", "/schedules", body).json()["plan"] == "nightly@1"
+    kept = farm.ask("GET", "/plans/nightly").json()
+    assert (kept["text"], kept["saved_by"]) == (body["plan"], "operator")
+
+
+def test_a_refused_schedule_stores_no_plan(farm):
+    body = {"name": "nightly", "plan": PLAN, "interval_s": 60}
+    farm.ask("POST", "/schedules", body)
+    other = body | {"plan": {"steps": [{"tool": "df"}]}}
+    assert farm.ask("POST", "/schedules", other).status_code == 409
+    assert farm.ask("POST", "/schedules", other | {"name": "b", "cron": "61"}).status_code == 422
+    plans = farm.ask("GET", "/plans").json()["plans"]
+    assert [(plan["name"], plan["version"]) for plan in plans] == [("nightly", 1)]
+
+
+def test_a_stored_plan_is_named_with_inputs_and_limit(farm):
+    text = (
+        "inputs:\n  path: {type: path, required: true}\n"
+        "steps:\n- tool: df\n  parameters: {path: '{{ inputs.path }}'}\n"
+    )
+    assert farm.ask("POST", "/plans", {"name": "disks", "plan": text}).status_code == 201
+    body = {"name": "nightly", "plan": "disks", "interval_s": 60}
+    refused = farm.ask("POST", "/schedules", body | {"cron": "61 * * * *", "limit": "web-09"})
+    faults = {fault["path"]: fault for fault in refused.json()["faults"]}
+    assert {"inputs.path", "limit"} <= faults.keys()
+    assert refused.json()["plan"] == "disks@1"
+    added = farm.ask("POST", "/schedules", body | {"inputs": {"path": "/var"}, "limit": "local"})
+    assert added.status_code == 201, added.text
+    shown = added.json()
+    assert (shown["plan"], shown["inputs"]) == ("disks", {"path": "/var"})
+    assert shown["limit"] == "local"
+
+
+@pytest.mark.parametrize(
+    ("plan", "code"),
+    [("dsks", "unknown_plan"), ("disks@2", "unknown_version"), ("Disks", "bad_format")],
+)
+def test_a_stored_plan_that_is_not_there_is_one_fault(farm, plan, code):
+    farm.ask("POST", "/plans", {"name": "disks", "plan": PLAN})
+    refused = farm.ask("POST", "/schedules", {"name": "a", "plan": plan, "interval_s": 60})
+    (fault,) = refused.json()["faults"]
+    assert (refused.status_code, fault["path"], fault["code"]) == (422, "plan", code)
+    assert fault["allowed"]
+    assert farm.ask("GET", "/schedules").json() == {"schedules": []}
+
+
+def test_the_command_line_schedules_a_stored_plan(farm):
+    text = (
+        "inputs: {path: {type: path, required: true}}\n"
+        "steps:\n- tool: df\n  parameters: {path: '{{ inputs.path }}'}\n"
+    )
+    farm.ask("POST", "/plans", {"name": "disks", "plan": text})
+    added = farm.run(
+        "schedules", "add", "nightly", "--plan", "disks@1", "--set", "path=/var", "--every", "5m",
+        "--json",
+    )  # fmt: skip
+    assert added.returncode == 0, added.stderr
+    assert json.loads(added.stdout)["inputs"] == {"path": "/var"}
+    assert "disks@1" in farm.run("schedules", "list").stdout
+    for words in (("nightly",), ("nightly", "plan.yaml", "--plan", "disks")):
+        refused = farm.run("schedules", "add", *words, "--every", "5m")
+        assert refused.returncode == 2
+        assert "either a FILE or --plan" in refused.stderr
 
 
 def test_a_taken_name_is_a_conflict_and_an_unknown_one_is_not_found(farm):

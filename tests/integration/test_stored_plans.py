@@ -127,7 +127,7 @@ class TestSave:
             ("steps:\n  - tool: dff\n", "a", "plan.steps[0].tool", "unknown_tool"),
             ({"steps": [{"tool": "dff"}]}, "a", "plan.steps[0].tool", "unknown_tool"),
             (json.dumps({"plan": {"steps": []}}), "a", "plan.plan", "unknown_key"),
-            ("inputs: {a: {type: cat}}\n" + PLAIN, "a", "plan.inputs.a.type", "wrong_type"),
+            ("inputs: {a: {type: cat}}\n" + PLAIN, "a", "plan.inputs.a.type", "not_allowed"),
         ],
     )
     def test_a_fault_has_its_place_and_nothing_is_kept(self, farm, plan, name, path, code):
