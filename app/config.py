@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     #: Address and key that the client and the CLI use; else those of the embedded farm.
     api_url: str = ""
     api_key: SecretStr = SecretStr("")
+    #: A file that holds the key; OPSFARM_API_KEY wins.
+    api_key_file: Path | None = None
     api_host: str = "127.0.0.1"
     api_port: int = 8700
 

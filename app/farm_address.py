@@ -11,6 +11,7 @@ from app.errors import FarmUnreachable, Unauthenticated
 
 FARM_FILE = "farm.json"
 KEY_FILE = "admin.key"
+_KEY_HINT = "set OPSFARM_API_KEY; 'opsfarm principals add NAME' makes a key"
 _NO_FARM = "no farm is running here; start one with 'opsfarm up'"
 
 
@@ -25,13 +26,15 @@ class FarmAddress:
 def find_farm(
     url: str | None = None, key: str | None = None, state_dir: Path | None = None
 ) -> FarmAddress:
-    """Arguments first, then OPSFARM_API_URL and OPSFARM_API_KEY, then the nearest state folder.
+    """Arguments first, then OPSFARM_API_URL and _API_KEY(_FILE), then the nearest state folder.
 
     Raises FarmUnreachable when there is no farm, Unauthenticated when there is no key.
     """
     settings = read_settings()
     url = url or (None if state_dir else settings.api_url)
     key = key or settings.api_key.get_secret_value()
+    if not key and settings.api_key_file is not None:
+        key = _read_key_file(settings.api_key_file)
     if url and key:
         return FarmAddress(url.rstrip("/"), key)
     folder = find_state_folder(settings, state_dir)
@@ -76,12 +79,15 @@ def _read_url(folder: Path | None) -> str:
 
 
 def _read_key(folder: Path | None) -> str:
-    hint = "set OPSFARM_API_KEY; 'opsfarm principals add NAME' makes a key"
     if folder is None:
-        raise Unauthenticated("no API key for this farm", hint=hint)
+        raise Unauthenticated("no API key for this farm", hint=_KEY_HINT)
+    return _read_key_file(folder / KEY_FILE)
+
+
+def _read_key_file(path: Path) -> str:
     try:
-        return (folder / KEY_FILE).read_text().strip()
+        return path.read_text().strip()
     except OSError as error:
         raise Unauthenticated(
-            f"the farm's key in {folder / KEY_FILE} cannot be read: {error.strerror}", hint=hint
+            f"the farm's key in {path} cannot be read: {error.strerror}", hint=_KEY_HINT
         ) from error

@@ -108,10 +108,10 @@ def kill_redis(persistence: str) -> Callable[[Arena], None]:
 
 
 def flush_redis(arena: Arena) -> None:
-    """Throw every message away, three times."""
-    for _ in range(3):
+    """Throw every message away, again and again."""
+    for _ in range(60):
         arena.servers.client.flushall()
-        time.sleep(0.2)
+        time.sleep(0.02)
 
 
 def fill_redis(arena: Arena) -> None:

@@ -18,6 +18,7 @@ SOURCES = sorted(
 )
 TOP_LEVEL = {
     ".ci",
+    ".dockerignore",
     ".gitignore",
     ".pre-commit-config.yaml",
     "ARCHITECTURE.md",
