@@ -16,7 +16,8 @@ from tool_catalog.model import CatalogError, Operation, Output, Tool
 from tool_catalog.names import did_you_mean, suggest
 
 #: The names that each expression may use.
-UNTIL_NAMES = ("output", "before", "previous", "parameters")
+#: `unknown` is true where nobody saw the effect's own end.
+UNTIL_NAMES = ("output", "before", "previous", "parameters", "unknown")
 CHANGED_NAMES = ("output", "before", "after", "parameters")
 UNDO_NAMES = ("output", "before", "after", "parameters")
 
@@ -59,7 +60,7 @@ def _expressions(
     after = {} if read is None else {"before": read, "after": read}
     if operation.verify is not None:
         seen = tool.operations[operation.verify.operation].output
-        names = {"output": seen, "previous": seen, **before, "parameters": None}
+        names = {"output": seen, "previous": seen, **before, "parameters": None, "unknown": None}
         yield "verify.until", operation.verify.until, names
     if operation.changed_if is not None:
         yield "changed_if", operation.changed_if, {"output": own, **after, "parameters": None}
@@ -70,8 +71,10 @@ def _expressions(
 def _check(text: str, outputs: Mapping[str, Output | None], operation: Operation) -> None:
     for reference in inspect_condition(text, tuple(outputs)):
         output = outputs[reference.root]
-        if output is None:
+        if reference.root == "parameters":
             _check_name(reference, operation.parameters)
+        elif output is None:
+            continue
         elif output.fields and output.artifact is None and output.stderr is None:
             _check_name(reference, output.fields)
 

@@ -107,7 +107,7 @@ class _Act:
             return result
         control = StepControl(verify.within_s, cancelled=self.running.cancelled)
         try:
-            seen = look_until(self.caller, verify, self.before, control)
+            seen = look_until(self.caller, verify, self.before, control, unknown=True)
         except Stopped:
             return result
         if seen.reached:

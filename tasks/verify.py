@@ -30,16 +30,24 @@ class Seen:
     why: str = ""
 
 
-def look_until(caller: Caller, verify: Verify, before: object, control: StepControl) -> Seen:
+def look_until(
+    caller: Caller,
+    verify: Verify,
+    before: object,
+    control: StepControl,
+    *,
+    unknown: bool = False,
+) -> Seen:
     """Look again and again until `until` holds or `within_s` is over.
 
-    Raises Stopped when the step is cancelled meanwhile.
+    `unknown` says that nobody saw the effect's own end. Raises Stopped when the step is cancelled.
     """
+    facts = {"before": before, "parameters": caller.step.parameters, "unknown": unknown}
     over_at = time.monotonic() + min(verify.within_s, control.seconds_left)
     pause_s = _FIRST_PAUSE_S
     seen = Seen(reached=False)
     while True:
-        seen = _look(caller, verify, before, seen, control)
+        seen = _look(caller, verify, facts, seen, control)
         if seen.reached or time.monotonic() + pause_s > over_at:
             return seen
         if control.cancelled.wait(pause_s):
@@ -47,22 +55,19 @@ def look_until(caller: Caller, verify: Verify, before: object, control: StepCont
         pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
 
 
-def _look(caller: Caller, verify: Verify, before: object, last: Seen, control: StepControl) -> Seen:
+def _look(
+    caller: Caller, verify: Verify, known: Mapping[str, Any], last: Seen, control: StepControl
+) -> Seen:
     """One look. What cannot be read or judged now may be so at the next look."""
     try:
-        output = caller.read(verify.operation, verify.with_, before, control)
+        output = caller.read(verify.operation, verify.with_, known["before"], control)
     except Stopped:
         raise
     except StepError as error:
         return Seen(False, last.answered, last.output, f"{verify.operation}: {error.message}")
-    facts: Mapping[str, Any] = {
-        "output": output,
-        "before": before,
-        "previous": last.output,
-        "parameters": caller.step.parameters,
-    }
+    facts = {**known, "output": output, "previous": last.output}
     try:
         reached = is_reached(verify.until, facts)
     except ExpressionError as error:
         return Seen(False, True, output, str(error))
-    return Seen(reached, True, output, f"{verify.until}; last seen: {describe(output)}")
+    return Seen(reached, True, output, f"last seen: {describe(output)}; wanted: {verify.until}")

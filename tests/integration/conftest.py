@@ -3,6 +3,8 @@
 import pytest
 
 from tests.lab.api_farm import ApiFarm
+from tests.lab.command_line import Process
+from tests.lab.run_step import StepBench
 from tests.lab.run_tool import ToolBench
 from tests.lab.sshd import start_sshd
 from tests.lab.windows import WindowsHost
@@ -17,9 +19,56 @@ def api_farm(database_url, redis_server, tmp_path):
 
 
 @pytest.fixture
+def start(api_farm):
+    """`start("run", "df", ...)`: a process that is still there."""
+    processes = []
+
+    def run(*argv, **settings):
+        processes.append(Process(api_farm, argv, **settings))
+        return processes[-1]
+
+    yield run
+    for process in processes:
+        process.close()
+
+
+@pytest.fixture
+def opsfarm(start):
+    """`opsfarm("run", "df")`: (exit status, standard output, lines of standard error)."""
+
+    def run(*argv, given="", **settings):
+        process = start(*argv, **settings)
+        status, out = process.end(given)
+        return status, out, process.notes
+
+    return run
+
+
+@pytest.fixture
+def begin(api_farm, start):
+    """`begin("run", ...)`: the process, its execution's id, and the step that it waits for."""
+
+    def run(*argv, **settings):
+        process = start(*argv, **settings)
+        line = process.wait_for_note("execution ")
+        execution_id = line.split()[1].rstrip(":")
+        return process, execution_id, api_farm.claim(execution_id)
+
+    return run
+
+
+@pytest.fixture
 def bench(tmp_path):
     """`bench.run("df", "usage", {...})`: an operation through the real local runner."""
     bench = ToolBench(tmp_path / "state")
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def step_bench(tmp_path):
+    """`step_bench.run("systemctl", "restart", {...}, target=...)`: a step as a worker does it."""
+    bench = StepBench(tmp_path / "state")
     yield bench
     bench.close()
 

@@ -19,12 +19,14 @@ operations:
   restart:
     summary: Root must
     effect: change
+    repeat: never
     root: needed
     argv: [restart]
     examples: [{parameters: {}}]
   change:
     summary: Root may have to
     effect: change
+    repeat: never
     root: maybe
     argv: [change]
     examples: [{parameters: {}}]

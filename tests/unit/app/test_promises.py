@@ -20,6 +20,7 @@ operations:
   act:
     summary: Acts
     effect: change
+    repeat: never
     parameters: {{unit: {{type: string, required: true, example: a}}}}
     argv: [act, '{{unit}}']
     before: show

@@ -21,6 +21,7 @@ operations:
   move_to:
     summary: Absolute position
     effect: change
+    repeat: never
     takes: [camera]
     parameters:
       pan: {type: number, min: -180, max: 180}
@@ -36,6 +37,7 @@ operations:
   stop:
     summary: Stop moving
     effect: change
+    repeat: never
     takes: [camera]
     before: position
     argv: [stop]
@@ -44,6 +46,7 @@ operations:
   jump:
     summary: Jump
     effect: change
+    repeat: never
     argv: [jump]
     examples: [{parameters: {}}]
 """

@@ -57,15 +57,24 @@ operations:
     changed_if: output == 'new'
     argv: [tell, '{unit}']
     examples: [{parameters: {unit: a}}]
+  once:
+    summary: Acts, and leaves no trace
+    effect: change
+    repeat: probe
+    takes: [unit]
+    argv: [once, '{unit}']
+    verify: {operation: show, until: not unknown, within_s: 0.01}
+    examples: [{parameters: {unit: a}}]
   settle:
     summary: Acts, and waits until nothing moves
     effect: change
+    repeat: never
     takes: [unit]
     argv: [settle, '{unit}']
     verify: {operation: show, with: {depth: 9}, until: output == previous, within_s: 5}
     examples: [{parameters: {unit: a}}]
 """
-REPEATS = {"restart": Repeat.PROBE, "settle": Repeat.NEVER}
+REPEATS = {"restart": Repeat.PROBE, "once": Repeat.PROBE, "settle": Repeat.NEVER}
 
 
 def unit(pid, state="up"):
@@ -219,8 +228,8 @@ def test_an_effect_that_never_comes_is_not_verified(bench, monkeypatch):
     monkeypatch.setattr(verify.time, "monotonic", fast_clock())
     ran = bench("restart", unit(1), DONE, unit(1))
     assert (ran.result.state, ran.result.reason) == (State.FAILED, Reason.NOT_VERIFIED)
-    assert ran.result.summary.startswith("not so within 5 s: output.state == 'up'")
-    assert ran.result.summary.endswith("last seen: pid 1, state up")
+    words = "not so within 5 s: last seen: pid 1, state up; wanted: output.state == 'up' and"
+    assert ran.result.summary.startswith(words)
     assert (ran.result.unknown, ran.result.after) == (False, {"pid": 1, "state": "up"})
 
 
@@ -289,6 +298,12 @@ def test_nobody_asks_for_a_step_that_shall_end(bench):
     ran = bench("restart", unit(1), cancel, unit(2), cancelled=cancelled)
     assert ran.result.unknown
     assert ran.calls == ["show web 3", "restart web"]
+
+
+def test_looking_knows_whether_the_end_was_seen(bench):
+    assert bench("once", DONE, unit(1)).result.state is State.SUCCEEDED
+    ran = bench("once", LOST, unit(1))
+    assert (ran.result.state, ran.result.reason) == (State.FAILED, Reason.NOT_VERIFIED)
 
 
 def test_only_probe_asks(bench):

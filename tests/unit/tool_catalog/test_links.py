@@ -34,6 +34,7 @@ TOOL = {
         "move": {
             "summary": "Moves it",
             "effect": "change",
+            "repeat": "never",
             "takes": ["camera", "path"],
             "parameters": {"pan": {"type": "number"}, "note": {"type": "string"}},
             "argv": ["move", {"operands": "path"}],
