@@ -113,8 +113,9 @@ def dry_run(plan: str, settings: tuple[str, ...], limit: str | None) -> None:
 def schema(output: TextIO) -> None:
     """Print the JSON Schema of plans, for editors.
 
-    With it they complete and check; needs no farm. It knows the tools, operations and parameters of the catalogue on this machine. A plan names
-    it in its first line: # yaml-language-server: $schema=plan.schema.json
+    With it they complete and check; needs no farm. It knows the tools, operations and parameters
+    of the catalogue on this machine. A plan names it in its first line:
+    # yaml-language-server: $schema=plan.schema.json
     """
     settings = read_settings()
     shown = plan_schema(load_catalog(settings.tool_path, settings.fallback_domain))

@@ -102,6 +102,6 @@ def add_version(session: Session, new: NewPlan) -> tuple[PlanRow, bool]:
     return row, True
 
 
-def _versions_of(tenant: str, name: str) -> Select[tuple[PlanRow]]:
+def _versions_of(tenant: str, name: str) -> Select[PlanRow]:
     rows = select(PlanRow).where(PlanRow.tenant == tenant, PlanRow.name == name)
     return rows.order_by(PlanRow.version.desc())
