@@ -134,7 +134,7 @@ def read_user(members: Mapping[str, Any], key: str, faults: Faults) -> str | Non
 def read_on_empty(members: Mapping[str, Any], faults: Faults) -> Literal["fail", "skip"] | None:
     """The member `on_empty`, or None."""
     value = members.get("on_empty")
-    if value in {None, "fail", "skip"}:
+    if value in (None, "fail", "skip"):
         return value
     faults.add("on_empty", "not_allowed", "'on_empty' has no such word", given=value,
                allowed="fail, skip")  # fmt: skip

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.block_reader import BLOCK_KEYS
 from app.errors import Malformed, PlanRejected
-from app.plan_reader import read_plan, read_request
+from app.plan_reader import PLAN_KEYS, fill_plan, read_plan, read_request
+from app.step_reader import STEP_KEYS
 
 DF = {"tool": "df"}
 
@@ -135,9 +137,27 @@ def test_a_body_beyond_the_limit_is_not_read():
         ({"stepz": [DF], "steps": [DF]}, "unknown_key", "stepz", "'steps'"),
         ({"steps": [{**DF, "paramters": {}}]}, "unknown_key", "steps[0].paramters", "'parameters'"),
         ({"steps": [{**DF, "parameters": []}]}, "wrong_type", "steps[0].parameters", "mapping"),
-        ({"steps": [{**DF, "for_each": "x"}]}, "not_served", "steps[0].for_each", "for_each"),
-        ({"steps": [{**DF, "parallel": []}]}, "not_served", "steps[0].parallel", "parallel"),
-        ({"inputs": {}, "steps": [DF]}, "not_served", "inputs", "`inputs` is not served yet"),
+        ({"steps": [{**DF, "for_each": "x"}]}, "wrong_type", "steps[0].for_each", "expression"),
+        ({"steps": [{**DF, "for_each": 3}]}, "wrong_type", "steps[0].for_each", "list"),
+        ({"steps": [{**DF, "batch": 1}]}, "misplaced_key", "steps[0].batch", "block"),
+        ({"steps": [{**DF, "item": 1}]}, "misplaced_key", "steps[0].item", "for_each"),
+        ({"steps": [{**DF, "run_as": "-x"}]}, "bad_format", "steps[0].run_as", "letter"),
+        ({"steps": [{**DF, "run_as": 7}]}, "bad_format", "steps[0].run_as", "letter"),
+        ({"steps": [{**DF, "max_parallel": 0}]}, "out_of_range", "steps[0].max_parallel", "1,000"),
+        ({"steps": [{**DF, "max_parallel": 1.5}]}, "wrong_type", "steps[0].max_parallel", "whole"),
+        ({"steps": [{**DF, "max_parallel": True}]}, "wrong_type", "steps[0].max_parallel", "whole"),
+        ({"steps": [{**DF, "max_failures": -1}]}, "out_of_range", "steps[0].max_failures", "-1"),
+        ({"steps": [{**DF, "on_empty": "no"}]}, "not_allowed", "steps[0].on_empty", "skip"),
+        ({"on_empty": [], "steps": [DF]}, "not_allowed", "on_empty", "skip"),
+        ({"max_parallel": "2", "steps": [DF]}, "wrong_type", "max_parallel", "whole"),
+        ({"run_as": "a b", "steps": [DF]}, "bad_format", "run_as", "a b"),
+        ({"limit": "web-01", "steps": [DF]}, "misplaced_key", "limit", "beside the plan"),
+        ({"given": {}, "steps": [DF]}, "unknown_key", "given", "given"),
+        ({"inputs": [], "steps": [DF]}, "wrong_type", "inputs", "mapping"),
+        ({"plan": {"steps": [DF]}, "inputs": []}, "wrong_type", "inputs", "mapping"),
+        ({"plan": {"steps": [DF]}, "limit": 7}, "wrong_type", "limit", "text"),
+        ({"plan": "No Name"}, "bad_format", "plan", "NAME@VERSION"),
+        ({"plan": "nightly@0"}, "bad_format", "plan", "nightly@0"),
         (
             {"steps": [{**DF, "on_failure": "undo"}]},
             "not_served",
@@ -223,7 +243,7 @@ _JSON = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["steps", "tool", "plan", "parameters", "retries", "when", "$secret", "x"]
+                [*PLAN_KEYS, *STEP_KEYS, *BLOCK_KEYS, "plan", "parallel", "$secret", "type", "x"]
             ),
             inner,
             max_size=4,
@@ -247,3 +267,48 @@ def test_any_bytes_are_a_plan_or_a_clear_refusal(body):
     with pytest.raises((PlanRejected, Malformed)) as refused:
         read(body)
     assert refused.value.faults
+
+
+def test_a_stored_plan_is_asked_for_by_its_name():
+    request = read({"plan": "nightly@3", "inputs": {"a": 1, "b": None}, "limit": "web-01"})
+    assert (request.plan, request.stored) == (None, "nightly@3")
+    assert (request.inputs, request.limit) == ({"a": 1}, "web-01")
+
+
+def test_what_stands_beside_a_plan_is_kept_with_it():
+    request = read({"plan": {"steps": [DF]}, "inputs": {"a": 1}, "limit": "web-01"})
+    plan = request.plan
+    assert (plan.given, plan.limit) == ({"a": 1}, "web-01")
+    assert plan.document == {"steps": [DF], "given": {"a": 1}, "limit": "web-01"}
+    again = read_plan(json.loads(json.dumps(plan.document)))
+    assert (again.given, again.limit, again.document) == (plan.given, plan.limit, plan.document)
+
+
+def test_a_stored_plan_takes_what_its_request_gives():
+    stored = read(b"name: nightly\nsteps: [{tool: df}]\n").plan
+    request = read(b"plan: nightly\ninputs:\n  a: 1\nlimit: web-01\n")
+    plan = fill_plan(stored, request, stored=("nightly", 3))
+    assert (plan.given, plan.limit, plan.stored) == ({"a": 1}, "web-01", ("nightly", 3))
+    assert plan.places["inputs.a"] == (3, 3)
+    assert plan.places["steps[0].tool"] == (2, 10)
+
+
+def test_every_key_of_a_plan_is_read():
+    text = b"""
+name: roll
+inputs: {path: {type: path, default: /var}}
+run_as: root
+max_parallel: 5
+max_failures: 2
+on_empty: skip
+steps:
+- {tool: df, for_each: [1, 2], run_as: web, max_parallel: 1, max_failures: 0, on_empty: fail}
+"""
+    plan = read(text).plan
+    assert plan.inputs["path"].default == "/var"
+    assert (plan.run_as, plan.max_parallel, plan.max_failures) == ("root", 5, 2)
+    assert plan.on_empty == "skip"
+    (step,) = plan.steps
+    assert (step.for_each, step.run_as) == ([1, 2], "web")
+    assert (step.max_parallel, step.max_failures, step.on_empty) == (1, 0, "fail")
+    assert read_plan(json.loads(json.dumps(plan.document))).steps == plan.steps
