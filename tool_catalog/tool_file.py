@@ -121,7 +121,7 @@ def _read_operation(name: Any, body: Mapping[str, Any], file: Mapping[str, Any])
     fields["name"] = name
     fields["parameters"] = _merge_parameters(place, body, file.get("parameters", {}))
     fields["errors"] = _merge_errors(place, body, file, fields["parameters"])
-    fields["repeat"] = body.get("repeat", _repeat_of(body.get("effect")))
+    fields["repeat"] = _read_repeat(body, place)
     if not body.get("examples"):
         raise BadKey(f"{place}.examples", "is missing: at least one call that works")
     try:
@@ -133,8 +133,15 @@ def _read_operation(name: Any, body: Mapping[str, Any], file: Mapping[str, Any])
     return operation
 
 
-def _repeat_of(effect: Any) -> Repeat:  # noqa: ANN401  # as it was read
-    return Repeat.READ if effect == Effect.READ else Repeat.NEVER
+def _read_repeat(body: Mapping[str, Any], place: str) -> Any:  # noqa: ANN401  # as it was read
+    """What acts must say what may follow an unknown outcome; who only reads may read again."""
+    if "repeat" not in body and body.get("effect") in {Effect.CHANGE, Effect.DESTROY}:
+        raise BadKey(
+            f"{place}.repeat",
+            "is missing: what may follow an unknown outcome"
+            " (never, where it is not proven that doing it twice is safe)",
+        )
+    return body.get("repeat", Repeat.READ)
 
 
 def _merge_parameters(

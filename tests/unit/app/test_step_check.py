@@ -33,6 +33,7 @@ operations:
   restart:
     summary: Restart it
     effect: change
+    repeat: never
     argv: [restart-thing]
     rate_limit: 1/s
     examples: [{parameters: {}}]

@@ -69,8 +69,12 @@ def test_what_a_draft_becomes():
     assert systemctl.operations["list"].repeat is Repeat.READ
 
 
-def test_never_is_what_a_change_may_do_again_unless_it_says_otherwise(write):
-    path = write(tool(operations={"show": show(), "set": show(effect="change")}))
+@pytest.mark.parametrize("effect", ["change", "destroy"])
+def test_what_acts_says_what_may_follow_an_unknown_outcome(write, effect):
+    path = write(tool(operations={"show": show(), "set": show(effect=effect)}))
+    with pytest.raises(CatalogError, match=r"operations\.set\.repeat: is missing.*never"):
+        load_tool(path)
+    path = write(tool(operations={"show": show(), "set": show(effect=effect, repeat="never")}))
     assert load_tool(path).operations["set"].repeat is Repeat.NEVER
 
 

@@ -32,6 +32,7 @@ GOOD = {
         "set": {
             "summary": "Sets it",
             "effect": "change",
+            "repeat": "never",
             "argv": ["touch", "x"],
             "before": "show",
             "undo": {"operation": "set"},
