@@ -17,6 +17,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -37,7 +38,7 @@ from tasks.runners.table import make_runners
 
 ROOT = Path(__file__).parents[1]
 SLOTS = 4
-STEP = {"tool": "df", "operation": "usage", "parameters": {"path": "/"}}
+STEP: dict[str, Any] = {"tool": "df", "operation": "usage", "parameters": {"path": "/"}}
 
 
 class LocalFarm:
@@ -97,7 +98,7 @@ class LocalFarm:
             process.wait(30)
         self.parts.close()
 
-    def _time(self, *plans: list[dict[str, object]]) -> float:
+    def _time(self, *plans: list[dict[str, Any]]) -> float:
         began = time.perf_counter()
         for steps in plans:
             submit(read_plan({"steps": steps}), self._principal, self.parts)

@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from app.store.models import Base
+from app.store.step_models import StepRow
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=StepRow.metadata,
     transactional_ddl=True,
 )
 context.run_migrations()

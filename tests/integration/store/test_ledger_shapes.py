@@ -133,6 +133,15 @@ def test_what_has_begun_goes_on_when_the_block_is_given_up(bench):
     assert bench.state(execution) == "failed"
 
 
+def test_a_row_that_a_drain_gives_back_has_not_begun(bench):
+    execution = bench.open(restart())
+    first, second = bench.take(execution, "drain", 0), bench.take(execution, "drain", 1)
+    bench.finish(first, FAILED)
+    assert bench.ledger.release_step(second)
+    assert by_key(bench, execution)["drain b"] == "skipped"
+    assert bench.state(execution) == "failed"
+
+
 def test_a_row_that_waits_to_be_tried_again_has_begun(bench):
     drain = make_step("drain", max_retries=1)
     execution = bench.open(Batches((drain,), PAIRS))

@@ -45,7 +45,7 @@ begin
 end $$;
 
 -- Drain: a running step that has not armed goes back to the queue as if never started; one that
--- was cancelled meanwhile ends here, since nobody could ever claim it again.
+-- was cancelled or given up meanwhile ends here.
 create function release_step(p_step bigint, p_token uuid) returns boolean
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -60,6 +60,12 @@ begin
     if s.stage < e.cancel_below then
         perform settle(p_step, p_token, '{running}', 'cancelled', 'stopped', jsonb_build_object(
             'summary', 'stopped before it began', 'stopped', 'verified'), null, 0);
+        perform pg_notify('opsfarm_dispatch', 'released');
+        return true;
+    end if;
+    if s.max_failures is not null and is_given_up(s) then
+        perform settle(p_step, p_token, '{running}', 'skipped', 'stopped', jsonb_build_object(
+            'summary', 'not begun: too many others failed'), null, 0);
         perform pg_notify('opsfarm_dispatch', 'released');
         return true;
     end if;

@@ -28,6 +28,15 @@ begin
     returning c.failed into v_failed;
 end $$;
 
+-- Whether the row's step or block had more failures than it bears.
+create function is_given_up(s steps) returns boolean language sql stable as $$
+    select exists (
+        select from failure_counts c
+        where c.execution_id = s.execution_id and c.block = coalesce(s.block, 0)
+          and c.position = case when s.block is null then s.position else 0 end
+          and c.failed > s.max_failures)
+$$;
+
 -- What has not begun of the step, or of its block, is skipped; the plan goes on or stops.
 create function give_up(e executions, s steps, p_summary text) returns executions
 language plpgsql as $$
