@@ -161,6 +161,8 @@ def _check_input(parameter: Parameter, faults: Faults) -> None:
         hint = "patterns are those of RE2: no look-around, no back-references"
         faults.add("pattern", "bad_input", f"no pattern: {_words_of(error)}", hint=hint)
         return
+    if parameter.required and parameter.default is not None:
+        faults.add("default", "bad_input", "a required input has no default")
     for key, sample in samples.items():
         try:
             if sample is not None:
