@@ -114,5 +114,5 @@ def test_the_compose_farm_runs_its_demo_plan(compose, docker_engine):
 
 def who_runs(engine, service):
     """The users of a container's processes, without the reaper that may begin as root."""
-    lines = engine.docker("top", f"farm_{service}_1", "-eo", "uid,comm").splitlines()[1:]
-    return {line.split()[0] for line in lines if "tini" not in line}
+    lines = engine.docker("top", f"farm_{service}_1", "-eo", "pid,uid,comm").splitlines()[1:]
+    return {line.split()[1] for line in lines if "tini" not in line}
