@@ -7,7 +7,7 @@ import pytest
 
 from app.admin.servers import find_free_port
 from app.step import State
-from tests.lab.dns import DnsServer
+from tests.lab.dns import run_dns
 from tool_catalog.model import Reason
 
 SIX = "2001:db8::10"
@@ -31,16 +31,17 @@ ZONES = {
 
 @pytest.fixture(scope="module")
 def dns(tmp_path_factory, require_program):
+    """The port of a server with the zones above."""
     require_program("dig")
     folder = tmp_path_factory.mktemp("dns")
-    with DnsServer(folder, require_program("named"), ZONES) as server:
-        yield server
+    with run_dns(folder, require_program("named"), ZONES) as port:
+        yield port
 
 
 @pytest.fixture
 def run(bench, dns):
     def call(operation, given):
-        given = {"server": "127.0.0.1", "port": dns.port, "tries": 1, "wait_s": 2, **given}
+        given = {"server": "127.0.0.1", "port": dns, "tries": 1, "wait_s": 2, **given}
         return bench.run("dig", operation, given).result
 
     return call
@@ -56,7 +57,7 @@ def test_the_addresses_of_a_name(run, dns):
         ("web.lab.example.", 300, "A")
     }
     assert (output["status"], output["authoritative"]) == ("NOERROR", True)
-    assert output["server"] == f"127.0.0.1#{dns.port}"
+    assert output["server"] == f"127.0.0.1#{dns}"
     assert output["query_ms"] >= 0
 
 

@@ -1,12 +1,11 @@
 """A real DNS server (BIND) on loopback with zones of the test's own."""
 
-import subprocess
-import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
 
 from app.admin.servers import answers, find_free_port
+from tests.lab.daemon import run_daemon
 
 CONFIG = """
 options {{
@@ -26,39 +25,19 @@ ZONE = 'zone "{name}" {{ type primary; file "{file}"; }};\n'
 HEAD = "$TTL 300\n@ IN SOA ns.invalid. admin.invalid. 7 3600 600 86400 60\n  IN NS ns.invalid.\n"
 
 
-class DnsServer(AbstractContextManager["DnsServer"]):
-    """`with DnsServer(folder, named, {"lab.example": "web IN A 192.0.2.10\\n"}) as dns`.
+@contextmanager
+def run_dns(folder: Path, program: str, zones: Mapping[str, str | None]) -> Iterator[int]:
+    """Gives the port. Zones are names and records: `{"lab.example": "web IN A 192.0.2.10\\n"}`.
 
-    A zone whose records are None is configured, but has no file: the server cannot answer for it.
+    A zone whose records are None has no file: the server cannot answer for it.
     """
-
-    def __init__(self, folder: Path, program: str, zones: dict[str, str | None]) -> None:
-        self.port = find_free_port()
-        self._folder = folder
-        self._program = program
-        config = CONFIG.format(folder=folder, port=self.port)
-        for name, records in zones.items():
-            config += ZONE.format(name=name, file=f"{name}.zone")
-            if records is not None:
-                (folder / f"{name}.zone").write_text(HEAD + records)
-        (folder / "named.conf").write_text(config)
-
-    @property
-    def log(self) -> str:
-        return (self._folder / "log").read_text()
-
-    def __enter__(self) -> Self:
-        argv = [self._program, "-g", "-n", "1", "-c", str(self._folder / "named.conf")]
-        with (self._folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        until = time.monotonic() + 10
-        while not answers(self.port):
-            if self._process.poll() is not None or time.monotonic() > until:
-                self.__exit__()
-                raise RuntimeError(f"named does not answer: {self.log}")
-            time.sleep(0.02)
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._process.kill()
-        self._process.wait(10)
+    port = find_free_port()
+    config = CONFIG.format(folder=folder, port=port)
+    for name, records in zones.items():
+        config += ZONE.format(name=name, file=f"{name}.zone")
+        if records is not None:
+            (folder / f"{name}.zone").write_text(HEAD + records)
+    (folder / "named.conf").write_text(config)
+    argv = [program, "-g", "-n", "1", "-c", str(folder / "named.conf")]
+    with run_daemon(argv, folder / "named.log", lambda: answers(port)):
+        yield port
