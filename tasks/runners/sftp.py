@@ -10,7 +10,8 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import BinaryIO, Self
+from io import BufferedIOBase
+from typing import Self
 
 import paramiko
 from paramiko.sftp import CMD_EXTENDED
@@ -82,6 +83,11 @@ class RemoteFiles(AbstractContextManager["RemoteFiles"]):
     def __enter__(self) -> Self:
         return self
 
+    @property
+    def host(self) -> str:
+        """The name of the host, for messages."""
+        return self._session.target.name
+
     def arm(self) -> None:
         """Say that the effect comes now; raises where it must not."""
         self._control.before_effect()
@@ -108,7 +114,7 @@ class RemoteFiles(AbstractContextManager["RemoteFiles"]):
             remote.MAX_REQUEST_SIZE = _BLOCK_BYTES
             return self._copy(lambda: remote.read(_BLOCK_BYTES), sink, path, max_bytes)
 
-    def write(self, path: str, source: BinaryIO, max_bytes: int) -> Copied:
+    def write(self, path: str, source: BufferedIOBase, max_bytes: int) -> Copied:
         """Write a new file, for its owner alone, down to the disk where the server can."""
         with self._saying("write", path), self._client.open(path, "wxb") as remote:
             remote.chmod(stat.S_IRUSR | stat.S_IWUSR)
@@ -239,7 +245,7 @@ class RemoteFiles(AbstractContextManager["RemoteFiles"]):
 
     def _closed(self, error: BaseException) -> StepError:
         """Why the conversation could not begin."""
-        name = self._session.target.name
+        name = self.host
         if not self._session.connection.is_connected:
             return self._lost(error)
         said = self._session.channel.recv_stderr(_STDERR_BYTES)
@@ -259,7 +265,7 @@ class RemoteFiles(AbstractContextManager["RemoteFiles"]):
     @contextmanager
     def _saying(self, verb: str, path: str) -> Iterator[None]:
         """Turn what paramiko raises into what a person can act on."""
-        where = f"{path} on {self._session.target.name}"
+        where = f"{path} on {self.host}"
         try:
             yield
         except StepError:
@@ -275,6 +281,8 @@ class RemoteFiles(AbstractContextManager["RemoteFiles"]):
             lost = isinstance(error, TimeoutError) or self._session.channel.closed
             if lost or not isinstance(error, OSError):
                 raise self._lost(error) from None
+            if error.errno is not None:
+                raise  # of a file on this side: the host's errors have none
             words = f"cannot {verb} {where}: {error}; is its disk full or read-only?"
             raise StepError(Reason.REFUSED_BY_DEVICE, words) from None
 
@@ -283,7 +291,7 @@ class RemoteFiles(AbstractContextManager["RemoteFiles"]):
         why = str(error) or type(error).__name__
         return StepError(
             Reason.UNREACHABLE,
-            f"the connection to {self._session.target.name} was lost while it served files: {why}",
+            f"the connection to {self.host} was lost while it served files: {why}",
             transient=True,
             sent=self._armed,
         )

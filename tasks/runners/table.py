@@ -1,5 +1,7 @@
 """The runners by the connection type of a target."""
 
+from pathlib import Path
+
 from app.config import Settings
 from tasks.runners.base import Runner
 from tasks.runners.http import HttpRunner
@@ -8,9 +10,14 @@ from tasks.runners.ssh import SshRunner
 from tasks.runners.winrm import WinrmRunner
 
 
+def scratch_folder(settings: Settings) -> Path:
+    """Where files lie until they are kept or dropped; made when needed."""
+    return settings.state_dir.absolute() / "run"
+
+
 def make_runners(settings: Settings) -> dict[str, Runner]:
     """One runner per `Target.connection`, for the life of a worker; close each at its end."""
-    scratch = settings.state_dir.absolute() / "run"
+    scratch = scratch_folder(settings)
     return {
         "local": LocalRunner(scratch),
         "ssh": SshRunner(scratch),

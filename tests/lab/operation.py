@@ -1,7 +1,7 @@
 """The surroundings of one Python operation, without a ledger."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -19,9 +19,10 @@ TOOLS = Path(__file__).parents[2] / "tool_catalog" / "tools"
 EXECUTION = UUID("0190a5d2-0000-7000-8000-00000000cafe")
 
 
-def checked(tool: str, given: dict) -> dict:
-    """Parameters of a tool's only operation as a worker gets them: checked, with defaults."""
-    [operation] = load_tool(TOOLS / f"{tool}.yaml").operations.values()
+def checked(tool: str, given: dict, name: str | None = None) -> dict:
+    """Parameters of an operation (the only one) as a worker gets them: checked, with defaults."""
+    operations = load_tool(TOOLS / f"{tool}.yaml").operations
+    operation = operations[name or next(iter(operations))]
     parameters, faults = check_parameters(operation, given)
     assert not faults
     return parameters
@@ -35,6 +36,7 @@ class Surroundings:
     secrets: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, Path] = field(default_factory=dict)
     timeout_s: float = 30
+    attempt: int = 1
     target: Target | None = None
     credential: Credential | None = None
     #: What runs commands on the target.
@@ -56,7 +58,7 @@ class Surroundings:
             on_line=lambda _stream, line: self.lines.append(line),
         )
         return OperationContext(
-            step=_step(self.timeout_s, self.target),
+            step=replace(_step(self.timeout_s, self.target), attempt=self.attempt),
             control=self.control,
             settings=read_settings(**self.settings),
             credential=self.credential,

@@ -29,6 +29,8 @@ MaxSessions 10
 LogLevel VERBOSE
 {extra}
 """
+#: Serves files, from the same code as OpenSSH's program for it.
+SFTP = "Subsystem sftp internal-sftp"
 
 
 @dataclass
@@ -108,7 +110,7 @@ def make_key(path: Path, kind: str = "ed25519") -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)], check=True)
 
 
-def start_sshd(folder: Path, program: str, extra: str = "") -> Sshd:
+def start_sshd(folder: Path, program: str, extra: str = SFTP) -> Sshd:
     """Start a server in `folder` on a free port and wait until it answers."""
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
