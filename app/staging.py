@@ -20,6 +20,7 @@ from app.targeting import render_targets
 #: Stands for as many rows as the batch has targets.
 _OF_THE_BATCH = -1
 
+_RowsByName = Mapping[str, Sequence[CheckedRow]]
 Drafts = Mapping[int, Draft | Nameless]
 
 
@@ -122,8 +123,10 @@ class _Spreader:
         checked = replace(checked, **self._tell_block(leaf))
         steps = []
         first_index = 0
+        by_name = _group_rows(checked) if draft.members is not None else {}
         for share in shares:
-            step = self._place(checked, draft, share, first_index)
+            step = replace(checked, stage=share.stage, first_index=first_index)
+            step = self._fill(step, draft, share, by_name)
             first_index += len(step.rows)
             steps.append(step)
         if len(draft.faults) == noted:
@@ -140,18 +143,20 @@ class _Spreader:
             "block_on_failure": place.block.on_failure,
         }
 
-    def _place(
-        self, checked: CheckedStep, draft: Draft, share: Pass, first_index: int
+    def _fill(
+        self, step: CheckedStep, draft: Draft, share: Pass, by_name: _RowsByName
     ) -> CheckedStep:
-        step = replace(checked, stage=share.stage, first_index=first_index)
-        if checked.skipped is not None:
+        """A step with its share of the rows, or the template that gives it those."""
+        if step.skipped is not None:
             return step
         if share.waits_for is not None:
-            return replace(step, template=self._write_block(checked, share.waits_for, share))
-        if checked.dynamic:
-            return replace(step, template=self._write_template(checked, draft, share))
+            return replace(step, template=self._write_block(step, share.waits_for, share))
+        if step.dynamic:
+            return replace(step, template=self._write_template(step, draft, share))
         if draft.members is not None and share.batch is not None:
-            return replace(step, rows=_rows_of(checked.rows, share.batch))
+            # One item of `for_each` after the other.
+            by_item = zip(*(by_name[target.name] for target in share.batch), strict=True)
+            return replace(step, rows=tuple(row for rows in by_item for row in rows))
         return step
 
     def _write_template(self, checked: CheckedStep, draft: Draft, share: Pass) -> dict[str, Any]:
@@ -159,11 +164,12 @@ class _Spreader:
         template = dict(checked.template or {})
         within = show_block(checked)
         if within:
-            template |= {"within": within, "inside": self._list_inside(within)}
+            template["within"] = within
         names = [target.name for target in share.batch] if share.batch is not None else None
-        batch = names or list(self._around.batch)
-        if batch:
-            template["batch"] = batch
+        inside = set(self._list_inside(within)) & self._ground.known.steps[draft.key].refers_to
+        if inside:
+            batch = names or list(self._around.batch)
+            template |= {"inside": sorted(inside), "batch": batch}
         if draft.members is not None and names is not None:
             template["targets"] = {"names": names}
             confirm = draft.step.confirm
@@ -198,6 +204,9 @@ class _Spreader:
         }
 
     def _list_inside(self, within: Mapping[str, Any]) -> list[str]:
+        """The ids of the steps, so far, of the outermost block."""
+        if not within:
+            return []
         return list(dict.fromkeys([*self._around.inside, *self._inside[within["number"]]]))
 
     def _note_rows(
@@ -248,12 +257,10 @@ def _join(shares: Sequence[Pass]) -> tuple[Target, ...] | None:
     return tuple({target.name: target for batch in batches for target in batch}.values())
 
 
-def _rows_of(rows: Sequence[CheckedRow], batch: Sequence[Target]) -> tuple[CheckedRow, ...]:
-    """The rows of a batch's targets, one item of `for_each` after the other."""
+def _group_rows(step: CheckedStep) -> _RowsByName:
+    """The rows of each target, in the order of items."""
     by_name = defaultdict[str, list[CheckedRow]](list)
-    for row in rows:
+    for row in step.rows:
         if row.target is not None:
             by_name[row.target.name].append(row)
-    return tuple(
-        row for item in zip(*(by_name[t.name] for t in batch), strict=True) for row in item
-    )
+    return by_name
