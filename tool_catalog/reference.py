@@ -38,6 +38,11 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_str)
 
 _RULES = ("exactly_one", "at_least_one", "at_most_one")
+_WHERE = {"worker": "on the worker", "target": "on the target"}
+_WINDOWS = (
+    "For a Windows host, over WinRM. Tested against a double of one: the connection is real, what "
+    "PowerShell answers is planted. Nothing was run on Windows."
+)
 
 
 def write_reference(catalog: Catalog, folder: Path) -> list[Path]:
@@ -126,7 +131,9 @@ def _fact_lines(operation: Operation) -> list[str]:
     lines = []
     if operation.needs.programs or operation.needs.capabilities:
         needs = _code((*operation.needs.programs, *operation.needs.capabilities))
-        lines.append(f"Needs {needs} on the worker.")
+        lines.append(f"Needs {needs} {_WHERE[operation.at]}.")
+    if operation.powershell is not None:
+        lines.append(_WINDOWS)
     if operation.output.artifact:
         lines.append(f"Leaves a {operation.output.artifact} artifact.")
     elif operation.output.fields:
@@ -180,11 +187,17 @@ def _must_be_named(tool: Tool, operation: Operation) -> bool:
 
 
 def _needs_target(operation: Operation) -> bool:
-    return operation.at == "target" and operation.effect is not Effect.READ
+    """What reads may run on the worker's own host, unless it speaks to another kind of host."""
+    if operation.at == "worker":
+        return False
+    local = operation.argv is not None or operation.python is not None
+    return (
+        operation.effect is not Effect.READ or not local or operation.needs.connection is not None
+    )
 
 
 def _needs_confirm(operation: Operation) -> bool:
-    return _needs_target(operation) and operation.effect is Effect.DESTROY
+    return operation.at == "target" and operation.effect is Effect.DESTROY
 
 
 def _pairs(name: str, value: Any) -> list[str]:  # noqa: ANN401  # any JSON value
