@@ -29,14 +29,20 @@ Inputs = Mapping[str, Any]
 class Farm:
     """A farm, found through the arguments, the environment, or the nearest state folder.
 
-    Raises FarmUnreachable when none answers, Unauthenticated without a key.
+    Raises FarmUnreachable when none answers (within `patience_s`, where that is given),
+    Unauthenticated without a key.
     """
 
     def __init__(
-        self, url: str | None = None, key: str | None = None, state_dir: Path | str | None = None
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        state_dir: Path | str | None = None,
+        *,
+        patience_s: float | None = None,
     ) -> None:
         folder = Path(state_dir) if state_dir is not None else None
-        self.http = FarmConnection(find_farm(url, key, folder))
+        self.http = FarmConnection(find_farm(url, key, folder), patience_s)
         self.plans = FarmPlans(self.http)
 
     def __enter__(self) -> Self:

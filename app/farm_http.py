@@ -34,8 +34,10 @@ class _KeyAuth(AuthBase):
 class FarmConnection:
     """Requests to one farm. Raises FarmUnreachable, Unavailable or the UserError it answered."""
 
-    def __init__(self, address: FarmAddress) -> None:
+    def __init__(self, address: FarmAddress, patience_s: float | None = None) -> None:
         self._url = address.url
+        #: The longest that any answer is waited for; None: each request's own time.
+        self._patience_s = patience_s
         self._session = requests.Session()
         self._session.auth = _KeyAuth(address.key)
         # A proxy is for the world outside, not for a farm on this machine.
@@ -97,12 +99,15 @@ class FarmConnection:
         timeout_s: float = READ_TIMEOUT_S,
         **request: Any,  # noqa: ANN401  # what requests.request takes
     ) -> Any:  # noqa: ANN401  # the JSON that the farm answers
+        limits = (CONNECT_TIMEOUT_S, timeout_s)
+        if self._patience_s is not None:
+            limits = (self._patience_s, self._patience_s)
         with (
             _mapped_failures(self._url),
             self._session.request(
                 method,
                 self._url + path,
-                timeout=(CONNECT_TIMEOUT_S, timeout_s),
+                timeout=limits,
                 allow_redirects=False,
                 **request,
             ) as response,

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app.api import (
+    assets,
     events,
     executions,
     health,
@@ -25,6 +26,19 @@ from app.parts import Parts
 from app.plan import MAX_BODY_BYTES
 from app.store.listener import Listener
 
+#: What has routes; of two that fit a path the first answers.
+_MODULES = (
+    plans,
+    stored_plans,
+    executions,
+    events,
+    schedules,
+    tools,
+    assets,
+    vault,
+    principals,
+    health,
+)
 _DESCRIPTION = """
 Plans in, trustworthy executions out. Every endpoint but `/health/*` and this description needs
 an API key (`Authorization: Bearer <key>`). Errors are RFC 9457 problems.
@@ -66,19 +80,11 @@ def create_api(parts: Parts) -> FastAPI:
     )
     api.state.parts = parts
     api.state.progress = progress
-    api.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
+    api.add_middleware(
+        BodyLimit, max_bytes=MAX_BODY_BYTES, larger={"/assets/import": assets.MAX_IMPORT_BYTES}
+    )
     api.add_middleware(QuietDepartures)
     add_problem_handlers(api)
-    for module in (
-        plans,
-        stored_plans,
-        executions,
-        events,
-        schedules,
-        tools,
-        vault,
-        principals,
-        health,
-    ):
+    for module in _MODULES:
         api.include_router(module.router)
     return api

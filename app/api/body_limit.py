@@ -1,6 +1,8 @@
 """The limit on request bodies, enforced while they stream in."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -12,16 +14,23 @@ _DRAIN_FACTOR = 128
 
 
 class BodyLimit:
-    """Refuses bodies beyond `max_bytes` with 413, whether they announce their length or not."""
+    """Refuses bodies beyond `max_bytes` with 413, whether they announce their length or not.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    `larger` holds paths that may have more.
+    """
+
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, larger: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request whose body is counted."""
         if scope["type"] == "http":
-            receive = _LimitedBody(receive, self._max_bytes, _announced_bytes(scope)).receive
+            max_bytes = self._larger.get(scope["path"], self._max_bytes)
+            receive = _LimitedBody(receive, max_bytes, _announced_bytes(scope)).receive
         await self._app(scope, receive, send)
 
 

@@ -28,16 +28,30 @@ class Become(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     method: Literal["sudo"] = "sudo"
-    user: str = "root"
+    user: str = Field(default="root", min_length=1)
+    #: What sudo asks for, where it is not the password of the login.
+    password: SecretStr | None = None
+
+
+class AssetsIn(BaseModel):
+    """Names and selectors of assets."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    assets: list[str] = Field(min_length=1, max_length=1000)
 
 
 class CredentialIn(BaseModel):
-    """How to log in, of one asset when `hostname` names it."""
+    """How to log in to the assets that names and selectors mean at this moment.
+
+    Without any, a login that is kept already goes on serving its assets. Beside a private key
+    `password` is that key's passphrase.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
-    hostname: str | None = None
+    assets: list[str] = Field(default=[], max_length=1000)
     username: str = Field(min_length=1)
     password: SecretStr | None = None
     private_key: SecretStr | None = None
@@ -72,16 +86,27 @@ def list_credentials(principal: Operator, parts: PartsOfFarm) -> dict[str, Any]:
 
 @router.post("/credentials", status_code=201)
 def put_credential(given: CredentialIn, principal: Admin, parts: PartsOfFarm) -> dict[str, Any]:
-    """Keep a login."""
+    """Keep a login; the answer names the assets that it serves."""
+    become = given.become
     credential = Credential(
         name=given.name,
         username=given.username,
         password=_sealed(given.password),
         private_key=_sealed(given.private_key),
-        become=given.become.model_dump() if given.become else None,
+        become={"method": become.method, "user": become.user} if become else None,
+        become_password=_sealed(become.password) if become else None,
     )
-    parts.vault.put_credential(principal.tenant, given.name, credential, given.hostname)
-    return {"name": given.name, "hostname": given.hostname}
+    served = parts.vault.put_credential(principal.tenant, given.name, credential, *given.assets)
+    return {"name": given.name, "hostnames": served}
+
+
+@router.post("/credentials/{name}/assets")
+def assign_credential(
+    name: str, given: AssetsIn, principal: Admin, parts: PartsOfFarm
+) -> dict[str, Any]:
+    """Let a login serve more assets; the answer names all that it serves."""
+    served = parts.vault.assign(principal.tenant, name, *given.assets)
+    return {"name": name, "hostnames": served}
 
 
 @router.delete("/credentials/{name}", status_code=204)

@@ -1,19 +1,25 @@
 """`opsfarm assets`: the inventory by hand; each command is a plan of one asset tool."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import click
 
+from app.cli.assets_import import import_
+from app.cli.assets_trust import trust
+from app.cli.complete import complete_asset, complete_parameters, complete_target
 from app.cli.farm import open_farm
 from app.cli.finish import Wait, finish
+from app.cli.host_check import check_hosts
 from app.cli.outcome_text import note_failures
 from app.cli.output import examples, json_option, note, print_output, print_records
 from app.cli.run import find_operation
 from app.cli.values import read_pairs
 from app.step import State
 
-_PAIRS = click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_ASSET = click.argument("asset", shell_complete=complete_asset)
 _MEMBERS = (
     *("id", "hostname", "ip_address", "type", "status", "environment", "criticality", "os"),
     *("connection", "tags", "metadata", "created_at", "updated_at"),
@@ -29,6 +35,11 @@ _LISTED = ("id", "hostname", "ip_address", "type", "status", "environment", "os"
         "opsfarm assets show web-01",
         "opsfarm assets update web-01 status=maintenance",
         "opsfarm assets delete web-01 --confirm",
+        "opsfarm assets import ~/.ssh/config --only 'web-*'",
+        "opsfarm assets import inventory.ini --apply",
+        "opsfarm assets trust web-01",
+        "opsfarm assets trust tags.group.web=true --yes",
+        "opsfarm assets test environment=production",
     )
 )
 def assets() -> None:
@@ -39,8 +50,22 @@ def assets() -> None:
     """
 
 
+assets.add_command(import_)
+assets.add_command(trust)
+
+
+def _pairs(tool: str) -> Callable[[Command], Command]:
+    """The argument KEY=VALUE, for the parameters of a tool."""
+    return click.argument(
+        "parameters",
+        nargs=-1,
+        metavar="[KEY=VALUE]...",
+        shell_complete=complete_parameters(tool),
+    )
+
+
 @assets.command("list")
-@_PAIRS
+@_pairs("asset-list")
 @json_option
 def list_(parameters: tuple[str, ...]) -> None:
     """One page of assets; filters and limit as KEY=VALUE."""
@@ -48,7 +73,7 @@ def list_(parameters: tuple[str, ...]) -> None:
 
 
 @assets.command()
-@click.argument("asset")
+@_ASSET
 @json_option
 def show(asset: str) -> None:
     """One asset, by host name or id."""
@@ -57,7 +82,7 @@ def show(asset: str) -> None:
 
 @assets.command()
 @click.argument("hostname")
-@_PAIRS
+@_pairs("asset-create")
 @json_option
 def create(hostname: str, parameters: tuple[str, ...]) -> None:
     """Add an asset."""
@@ -65,8 +90,8 @@ def create(hostname: str, parameters: tuple[str, ...]) -> None:
 
 
 @assets.command()
-@click.argument("asset")
-@_PAIRS
+@_ASSET
+@_pairs("asset-update")
 @json_option
 def update(asset: str, parameters: tuple[str, ...]) -> None:
     """Change what is given of an asset, named by host name or id."""
@@ -74,7 +99,7 @@ def update(asset: str, parameters: tuple[str, ...]) -> None:
 
 
 @assets.command()
-@click.argument("asset")
+@_ASSET
 @click.option("--confirm", is_flag=True, help="There is no way back; without it you are asked.")
 @json_option
 def delete(asset: str, *, confirm: bool) -> None:
@@ -82,6 +107,17 @@ def delete(asset: str, *, confirm: bool) -> None:
     if not confirm:
         click.confirm(f"Remove {asset} and its credentials for good?", abort=True, err=True)
     _run("asset-delete", _name_asset(asset) | {"confirm": True})
+
+
+@assets.command()
+@click.argument("selector", shell_complete=complete_target)
+@json_option
+def test(selector: str) -> None:
+    """Check assets step by step: name, port, host key, login, sudo, operating system.
+
+    Each failure says what to do next. Assets in maintenance or retired are left out and named.
+    """
+    check_hosts(open_farm(), selector)
 
 
 def _name_asset(asset: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from app.client import Farm
+from app.cli.ask import open_quickly
 from app.errors import OpsfarmError
 from app.plan_name import read_plan_name
 from tool_catalog.document import DocumentError, read_document
@@ -17,7 +17,7 @@ def complete_stored(
     """Stored plans, behind an @ their versions; nothing when no farm answers."""
     name, at, _ = incomplete.partition("@")
     try:
-        with Farm() as farm:
+        with open_quickly() as farm:
             found = farm.plans.versions(name) if at else farm.plans.list()
     except OpsfarmError:
         return []
@@ -48,7 +48,7 @@ def complete_input(
 def _inputs_of(word: str) -> dict[str, object]:
     try:
         if read_plan_name(word):
-            with Farm() as farm:
+            with open_quickly() as farm:
                 return dict(farm.plans.show(word)["inputs"])
         return dict(read_document(Path(word).read_bytes(), source=word).value["inputs"])
     except (OpsfarmError, DocumentError, OSError, KeyError, TypeError, ValueError):

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from app.cli.complete import complete_target
 from app.cli.complete_plans import complete_input, complete_plan
 from app.cli.exits import remember_source
 from app.cli.output import note
@@ -45,6 +46,7 @@ def given_options(command: Command) -> Command:
     command = click.option(
         "--limit",
         metavar="SELECTOR",
+        shell_complete=complete_target,
         help="Act on nothing outside of this: web-01,web-02 or environment=staging,!web-03.",
     )(command)
     return click.option(

@@ -6,7 +6,13 @@ from urllib.parse import quote
 
 import click
 
-from app.cli.complete import complete_tool
+from app.cli.complete import (
+    complete_asset,
+    complete_operation,
+    complete_parameters,
+    complete_target,
+    complete_tool,
+)
 from app.cli.farm import open_farm
 from app.cli.finish import Wait, finish, wait_options
 from app.cli.outcome_text import print_tool_text
@@ -24,15 +30,27 @@ from app.client import Farm
     )
 )
 @click.argument("tool", shell_complete=complete_tool)
-@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--operation", help="Which of the tool's operations; its default when left out.")
+@click.argument(
+    "parameters", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_parameters()
+)
+@click.option(
+    "--operation",
+    shell_complete=complete_operation,
+    help="Which of the tool's operations; its default when left out.",
+)
 @click.option(
     "--target",
     "targets",
     multiple=True,
+    shell_complete=complete_target,
     help="A name, id, address or selector such as environment=production,!web-03; repeatable.",
 )
-@click.option("--confirm", multiple=True, help="Repeat the target's name to destroy something.")
+@click.option(
+    "--confirm",
+    multiple=True,
+    shell_complete=complete_asset,
+    help="Repeat the target's name to destroy something.",
+)
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=0, min_open=True), help="In seconds."
 )

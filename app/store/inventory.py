@@ -4,7 +4,7 @@ The functions over a session run in their caller's transaction. `session.info` s
 tenant, and for the events actor, execution_id and step_id.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from app.errors import Conflict, NotFound, UserError
 from app.selector import Selection, Selector, parse_selector
 from app.step import LOCAL, Target
 from app.store.asset_filters import holds_text, is_named, matches, serves_asset
+from app.store.asset_names import all_names, in_order, means_local, unknown_names
 from app.store.db import guard_unavailable, make_sessions
 from app.store.models import Asset, Event, StoredSecret
 
@@ -51,7 +52,7 @@ class Inventory:
         resting = [asset for asset in meant if asset.status in RESTING_STATUSES]
         targets = [to_target(asset) for asset in meant if asset not in resting]
         return Selection(
-            targets=(*([LOCAL] if _means_local(selector) else []), *targets),
+            targets=(*([LOCAL] if means_local(selector) else []), *targets),
             left_out=tuple(f"{asset.hostname} ({asset.status})" for asset in resting),
             unknown=unknown,
         )
@@ -59,7 +60,7 @@ class Inventory:
 
 def find_meant(session: Session, selector: Selector) -> tuple[list[Asset], tuple[str, ...]]:
     """The assets that a selector means, whatever their status, and the names it does not know."""
-    names = dict.fromkeys(_all_names(selector))
+    names = dict.fromkeys(all_names(selector))
     wanted = matches(selector)
     rows = (
         select(Asset, wanted)
@@ -67,8 +68,8 @@ def find_meant(session: Session, selector: Selector) -> tuple[list[Asset], tuple
         .where(Asset.tenant == _tenant(session), or_(wanted, is_named(names)) if names else wanted)
     )
     found = [(asset, bool(is_meant)) for asset, is_meant in session.execute(rows)]
-    unknown = tuple(_unknown(names, [asset for asset, _ in found]))
-    return _in_order([asset for asset, is_meant in found if is_meant], list(names)), unknown
+    unknown = tuple(unknown_names(names, [asset for asset, _ in found]))
+    return in_order([asset for asset, is_meant in found if is_meant], list(names)), unknown
 
 
 def to_target(asset: Asset) -> Target:
@@ -97,7 +98,7 @@ class Page:
 def create_asset(session: Session, values: Mapping[str, Any]) -> dict[str, Any]:
     """Add an asset; raises UserError on a bad value and Conflict on a taken host name."""
     checked = _check(values)
-    row = insert(Asset).values(tenant=_tenant(session), **_to_columns(checked))
+    row = insert(Asset).values(tenant=_tenant(session), **to_columns(checked))
     row = row.on_conflict_do_nothing(index_elements=["tenant", "hostname"])
     asset = session.scalar(row.returning(Asset))
     if asset is None:
@@ -200,7 +201,8 @@ def _column(name: str) -> str:
     return "details" if name == "metadata" else name  # see models.Asset
 
 
-def _to_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+def to_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of an asset as columns of its table."""
     return {_column(name): value for name, value in values.items()}
 
 
@@ -239,7 +241,7 @@ def _merge(old: Any, patch: Any) -> Any:  # noqa: ANN401  # JSON
 def _write(session: Session, asset: Asset, values: Mapping[str, Any]) -> None:
     """One UPDATE; a taken host name undoes only it, so that the caller's transaction lives."""
     row = update(Asset).where(Asset.id == asset.id)
-    row = row.values(updated_at=func.clock_timestamp(), **_to_columns(values))
+    row = row.values(updated_at=func.clock_timestamp(), **to_columns(values))
     try:
         with session.begin_nested():
             session.execute(row)
@@ -261,42 +263,3 @@ def _record(session: Session, kind: str, asset: Asset, *, fields: list[str]) -> 
         )
     )
     session.flush()
-
-
-# Names of a selector
-
-
-def _all_names(selector: Selector) -> Iterator[str]:
-    yield from selector.names
-    for part in (*selector.any_of, *selector.exclude):
-        yield from _all_names(part)
-
-
-def _means_local(selector: Selector) -> bool:
-    named = LOCAL.name in selector.names or any(map(_means_local, selector.any_of))
-    return named and not any(LOCAL.name in part.names for part in selector.exclude)
-
-
-def _fits_name(asset: Asset, name: str) -> bool:
-    return name in {str(asset.id), asset.ip_address, asset.hostname}
-
-
-def _unknown(names: Iterable[str], assets: list[Asset]) -> Iterator[str]:
-    """Names without an asset, and addresses that several share."""
-    for name in names:
-        fitting = [asset.hostname for asset in assets if _fits_name(asset, name)]
-        if len(fitting) > 1:
-            yield f"{name} ({', '.join(fitting)})"
-        elif not fitting and name != LOCAL.name:
-            yield name
-
-
-def _in_order(assets: list[Asset], names: list[str]) -> list[Asset]:
-    """As named, then the others by host name."""
-    places = {name: place for place, name in reversed(list(enumerate(names)))}
-
-    def place(asset: Asset) -> tuple[int, str]:
-        keys = (str(asset.id), asset.ip_address or "", asset.hostname)
-        return min(places.get(key, len(names)) for key in keys), asset.hostname
-
-    return sorted(assets, key=place)

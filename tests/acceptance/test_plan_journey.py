@@ -77,7 +77,7 @@ def enter_host(farm, name, host, tags):
     assert created.json()["state"] == "succeeded", created.text
     login = {
         "name": f"login-{name}",
-        "hostname": name,
+        "assets": [name],
         "username": host.credential.username,
         "private_key": host.credential.private_key.reveal(),
     }

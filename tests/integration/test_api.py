@@ -178,6 +178,9 @@ class TestKeys:
             ("GET", "/credentials"),
             ("POST", "/credentials"),
             ("DELETE", "/credentials/x"),
+            ("POST", "/credentials/x/assets"),
+            ("POST", "/assets/import"),
+            ("GET", "/assets/words"),
             ("GET", "/principals"),
             ("POST", "/principals"),
             ("DELETE", "/principals/x"),
@@ -216,6 +219,8 @@ class TestKeys:
             (Role.APPROVER, "POST", "/execute-plan"),
             (Role.OPERATOR, "POST", "/secrets"),
             (Role.OPERATOR, "DELETE", "/credentials/x"),
+            (Role.OPERATOR, "POST", "/credentials/x/assets"),
+            (Role.VIEWER, "POST", "/assets/import"),
             (Role.OPERATOR, "GET", "/principals"),
         ],
     )

@@ -5,11 +5,9 @@ import os
 import pty
 import re
 import select
-import signal
 import subprocess
 import sys
 import termios
-import threading
 import time
 from pathlib import Path
 
@@ -17,97 +15,10 @@ import pytest
 
 from app.principal import Role
 from app.step import State, StepResult
+from tests.lab.command_line import COMMAND
 from tool_catalog.model import Reason
 
-COMMAND = [sys.executable, "-c", "from app.cli.main import main; main()"]
 DF = ["run", "df", "path=/", "--target", "local"]
-
-
-class Process:
-    """One `opsfarm` process; its standard error is read line by line."""
-
-    def __init__(self, api_farm, argv, *, role=Role.OPERATOR, **settings):
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Path.cwd()),
-            "OPSFARM_API_URL": api_farm.url,
-            "OPSFARM_API_KEY": api_farm.keys[role],
-            **settings,
-        }
-        self._process = subprocess.Popen(
-            [*COMMAND, *argv],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            text=True,
-        )
-        self.notes = []
-        self._killer = threading.Timer(60, self._process.kill)
-        self._killer.start()
-
-    def wait_for_note(self, part):
-        """Read standard error until a line holds `part`; gives the line."""
-        for line in self._process.stderr:
-            self.notes.append(line.rstrip("\n"))
-            if part in line:
-                return self.notes[-1]
-        pytest.fail(f"no line with {part!r} in {self.notes}")
-
-    def interrupt(self):
-        self._process.send_signal(signal.SIGINT)
-
-    def end(self, given=""):
-        """(exit status, standard output); standard error is in `notes`."""
-        out, err = self._process.communicate(given)
-        self._killer.cancel()
-        self.notes += err.splitlines()
-        return self._process.returncode, out
-
-    def close(self):
-        """End what a failed test left behind."""
-        if self._process.returncode is None:
-            self._process.kill()
-            self.end()
-
-
-@pytest.fixture
-def start(api_farm):
-    """`start("run", "df", ...)`: a process that is still there."""
-    processes = []
-
-    def run(*argv, **settings):
-        processes.append(Process(api_farm, argv, **settings))
-        return processes[-1]
-
-    yield run
-    for process in processes:
-        process.close()
-
-
-@pytest.fixture
-def opsfarm(start):
-    """`opsfarm("run", "df")`: (exit status, standard output, lines of standard error)."""
-
-    def run(*argv, given="", **settings):
-        process = start(*argv, **settings)
-        status, out = process.end(given)
-        return status, out, process.notes
-
-    return run
-
-
-@pytest.fixture
-def begin(api_farm, start):
-    """`begin("run", ...)`: the process, its execution's id, and the step that it waits for."""
-
-    def run(*argv, **settings):
-        process = start(*argv, **settings)
-        line = process.wait_for_note("execution ")
-        execution_id = line.split()[1].rstrip(":")
-        return process, execution_id, api_farm.claim(execution_id)
-
-    return run
 
 
 class TestRun:
@@ -378,7 +289,7 @@ class TestVault:
 
     def test_credentials(self, api_farm, opsfarm):
         admin = {"role": Role.ADMIN}
-        argv = ("credentials", "add", "login", "--user", "deploy", "--become", "root")
+        argv = ("credentials", "add", "login", "--user", "deploy", "--become", "sudo")
         assert opsfarm(*argv, given="canary\n", **admin)[0] == 0
         vault = api_farm.parts.vault
         login = vault.open_credential(vault.find("default", "login"))

@@ -194,10 +194,10 @@ class SshVisit(PosixVisit):
     def host_key(self) -> str:
         """The pinned keys, which the server must show."""
         if not self.target.options.get("host_key"):
-            shown = fingerprints(fetch_host_keys(self.target)[:1])
+            first = fingerprints(fetch_host_keys(self.target)[:1])
             raise StepError(
                 Reason.HOST_KEY_CHANGED,
-                f"none is pinned; it shows {shown}: compare that with the host, then "
+                f"none is pinned; it shows {first}: compare that with the host, then "
                 f"'opsfarm assets trust {self.target.name}'",
             )
         pinned = pinned_keys(self.target)
