@@ -39,6 +39,13 @@ _Dumper.add_representer(str, _Dumper.represent_str)
 
 _RULES = ("exactly_one", "at_least_one", "at_most_one")
 _WHERE = {"worker": "on the worker", "target": "on the target"}
+#: By folder: what every tool in it was tested against, where that is not the real thing.
+_DOUBLES = {
+    "network/vapix": (
+        "For an Axis device, over HTTP. Tested against a double of one: the connection is real, "
+        "what the device is and does is made up. No camera was at hand."
+    )
+}
 _WINDOWS = (
     "For a Windows host, over WinRM. Tested against a double of one: the connection is real, what "
     "PowerShell answers is planted. Nothing was run on Windows."
@@ -60,7 +67,8 @@ def write_reference(catalog: Catalog, folder: Path) -> list[Path]:
 
 def render_tool(tool: Tool) -> str:
     """A tool's page, Markdown."""
-    parts = [f"# {tool.name}", f"{tool.summary}.", _render_operations(tool)]
+    double = [_DOUBLES[tool.folder]] if tool.folder in _DOUBLES else []
+    parts = [f"# {tool.name}", f"{tool.summary}.", *double, _render_operations(tool)]
     for operation in tool.operations.values():
         parts += _render_operation(tool, operation)
     return "\n\n".join(parts) + "\n"

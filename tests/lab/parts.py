@@ -1,15 +1,19 @@
 """The parts of the lab as `make lab` starts them: each gives the lines that say how to use it."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from app.admin.servers import Server, find_free_port, postgres_program, start_postgres, start_redis
+from app.step import Target
 from tests.lab import mariadb, ssh_files
+from tests.lab.camera import USERS, Camera
 from tests.lab.engine import BASE_IMAGE, run_engine
 from tests.lab.host import Hosts, user_key
 from tests.lab.moto import run_moto
+from tests.lab.prometheus import run_prometheus
 from tests.lab.rabbitmq import run_rabbitmq
 from tests.lab.receivers import Received, Receiver, Reply
 from tests.lab.root_tree import CACHE, PASSWORD
@@ -91,6 +95,34 @@ def moto(folder: Path, _count: int) -> Iterator[list[str]]:
 
 
 @contextmanager
+def prometheus(folder: Path, _count: int) -> Iterator[list[str]]:
+    """A Prometheus of Debian's with an alert that fires."""
+    with run_prometheus(folder, _program("prometheus"), "--web.enable-lifecycle") as server:
+        yield [
+            f"curl '{server.url}/api/v1/query?query=lab_temperature_celsius'",
+            f"as an asset: {show_connection(server.target)}",
+        ]
+
+
+@contextmanager
+def camera(_folder: Path, _count: int) -> Iterator[list[str]]:
+    """A double of an Axis camera."""
+    with Camera() as running:
+        url = f"http://127.0.0.1:{running.target().port}/axis-cgi/com/ptz.cgi?query=position"
+        yield [
+            *(f"{name} ({account.role}): {account.password}" for name, account in USERS.items()),
+            f"curl --digest -u root:{USERS['root'].password} '{url}'",
+            f"as an asset: {show_connection(running.target())}",
+        ]
+
+
+def show_connection(target: Target) -> str:
+    """The address and the `connection` of an asset that is reached by HTTP."""
+    connection = {"type": target.connection, "port": target.port, **target.options}
+    return f"ip_address={target.address} connection='{json.dumps(connection)}'"
+
+
+@contextmanager
 def engine(_folder: Path, _count: int) -> Iterator[list[str]]:
     """A Docker engine that knows Debian."""
     with run_engine() as running:
@@ -106,6 +138,8 @@ PARTS: dict[str, Part] = {
     "smtp": smtp,
     "http": http,
     "moto": moto,
+    "prometheus": prometheus,
+    "camera": camera,
     "engine": engine,
 }
 
