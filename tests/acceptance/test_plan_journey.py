@@ -1,6 +1,7 @@
 """Plans through all four domains, from the command line to the world and back."""
 
 import json
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -65,23 +66,7 @@ def farm(servers, mail, hosts, server_folder):
 
 
 def enter_host(farm, name, host, tags):
-    """Put a host into the inventory by a plan, and its login through the API."""
-    asset = {
-        "hostname": name,
-        "ip_address": "127.0.0.1",
-        "tags": tags,
-        "connection": {"port": host.port, "host_key": host.host_key},
-    }
-    plan = {"steps": [{"tool": "asset-create", "parameters": asset}]}
-    created = farm.call("POST", "/execute-plan?wait=30", json=plan)
-    assert created.json()["state"] == "succeeded", created.text
-    login = {
-        "name": f"login-{name}",
-        "assets": [name],
-        "username": host.credential.username,
-        "private_key": host.credential.private_key.reveal(),
-    }
-    assert farm.call("POST", "/credentials", json=login).status_code == 201
+    farm.enter(replace(host.target, name=name), host.credential, tags=tags)
 
 
 @pytest.fixture

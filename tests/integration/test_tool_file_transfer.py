@@ -13,6 +13,7 @@ from tasks.operations.automation import files
 from tasks.runners.sftp import RemoteFiles
 from tasks.runners.ssh import SshRunner
 from tests.lab.operation import Surroundings, checked
+from tests.lab.real_farm import RealFarm, Servers
 from tests.lab.root_tree import PASSWORD
 from tests.lab.sshd import SFTP, start_sshd
 from tool_catalog.model import Reason
@@ -523,3 +524,53 @@ def test_a_target_without_ssh_is_refused(tmp_path):
     around = Surroundings({"state_dir": tmp_path}, runner=object())
     with pytest.raises(StepError, match="files go over SSH only"):
         files.stat({"path": "/etc/passwd", "max_bytes": 1}, around.context())
+
+
+# a plan
+
+
+CARRY = """
+steps:
+  - tool: file-transfer
+    operation: get
+    id: fetched
+    targets: from-01
+    parameters: {path: /etc/planted}
+  - tool: file-transfer
+    operation: put
+    targets: [to-01, to-02]
+    run_as: root
+    parameters:
+      path: /etc/planted
+      artifact: {$artifact: "{{ steps.fetched.output.artifact }}"}
+      mode: '0600'
+"""
+
+
+@pytest.mark.slow
+def test_a_plan_carries_a_file_from_host_to_host(make_systemd_hosts, server_folder):
+    [source] = make_systemd_hosts(1, "from")
+    places = make_systemd_hosts(2, "to")
+    source.path("/etc/planted").write_bytes(LARGE)
+    processes = ("api", "dispatcher", "asset", "automation")
+    with (
+        Servers(server_folder / "carry") as servers,
+        RealFarm(servers, server_folder / "carry-farm", *processes) as farm,
+    ):
+        farm.enter(source.target, source.credential("guest"))
+        for place in places:
+            farm.enter(place.target, place.credential("deploy", become=SUDO))
+        for changed in (True, False):
+            answer = farm.call(
+                "POST",
+                "/execute-plan?wait=30",
+                data=CARRY,
+                headers={"Content-Type": "application/yaml"},
+            ).json()
+            execution = farm.call("GET", f"/executions/{answer['execution_id']}").json()
+            assert execution["state"] == "succeeded", execution
+            rows = execution["steps"][1]["results"]
+            assert [row["changed"] for row in rows] == [changed, changed]
+            for place in places:
+                assert place.path("/etc/planted").read_bytes() == LARGE
+                assert place.run("stat", "--format=%U %a", "/etc/planted") == "root 600\n"

@@ -20,6 +20,7 @@ from app.admin.servers import Server, find_free_port, postgres_url, start_postgr
 from app.config import Settings
 from app.parts import build_parts
 from app.principal import Role
+from app.step import Credential, Target
 from app.store.db import make_engine, migrate
 from app.store.roster import Roster
 from app.worker_offer import WorkerOffer
@@ -209,6 +210,22 @@ class RealFarm(AbstractContextManager["RealFarm"]):
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def enter(self, target: Target, login: Credential, **members: Any) -> None:
+        """Put a host with its login into the inventory; `members` are asset-create's."""
+        connection = {**target.options, **({"port": target.port} if target.port else {})}
+        asset = {"hostname": target.name, "ip_address": target.address, "connection": connection}
+        plan = {"steps": [{"tool": "asset-create", "parameters": {**asset, **members}}]}
+        created = self.call("POST", "/execute-plan?wait=30", json=plan)
+        assert created.json()["state"] == "succeeded", created.text
+        given = {
+            "name": f"login-{target.name}",
+            "assets": [target.name],
+            "username": login.username,
+            "private_key": login.private_key.reveal() if login.private_key else None,
+            "become": dict(login.become) if login.become else None,
+        }
+        assert self.call("POST", "/credentials", json=given).status_code == 201
 
     def wait_until_ready(self) -> None:
         """Until the API answers and every pool has said what it can do."""
