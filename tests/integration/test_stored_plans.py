@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import requests
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from app.cli.main import opsfarm as command_line
@@ -345,3 +346,44 @@ class TestCommandLine:
         refused = opsfarm("plan", "run", "plian")
         assert refused.exit_code == 2
         assert "did you mean 'plain'?" in refused.stderr
+
+
+class TestCompletion:
+    @pytest.fixture
+    def offered(self, api_farm, farm, tmp_path, monkeypatch):
+        """`offered("plan", "run", incomplete="ni")`: the words after <Tab>."""
+        monkeypatch.setenv("OPSFARM_API_URL", api_farm.url)
+        monkeypatch.setenv("OPSFARM_API_KEY", api_farm.keys[Role.VIEWER])
+        monkeypatch.chdir(tmp_path)
+        farm.plans.save(NIGHTLY)
+        farm.plans.save(f"{NIGHTLY}# more\n")
+        farm.plans.save(PLAIN, "plain")
+        shell = ShellComplete(command_line, {}, "opsfarm", "_OPSFARM_COMPLETE")
+        return lambda *argv, incomplete="": [
+            item.value for item in shell.get_completions(list(argv), incomplete)
+        ]
+
+    def test_names_and_versions_of_stored_plans(self, offered):
+        assert offered("plans", "show") == ["nightly", "plain"]
+        assert offered("plans", "show", incomplete="p") == ["plain"]
+        assert offered("plan", "run", incomplete="nightly@") == [
+            "nightly@",
+            "nightly@2",
+            "nightly@1",
+        ]
+        assert offered("schedules", "add", "x", "--plan", incomplete="n") == ["nightly"]
+        assert offered("plans", "show", incomplete="Odd@") == []
+
+    def test_inputs_of_a_stored_plan_and_of_a_file(self, offered, tmp_path):
+        names = ["path=", "names=", "count="]
+        assert offered("plan", "run", "nightly", "--set") == names
+        text = "inputs: {env: {type: choice, choices: [a, b]}, go: {type: boolean}}\n" + PLAIN
+        (tmp_path / "plan.yaml").write_text(text)
+        assert offered("plan", "run", "plan.yaml", "--set") == ["env=", "go="]
+        assert offered("plan", "check", "plan.yaml", "--set", incomplete="env=") == [
+            "env=a",
+            "env=b",
+        ]
+        assert offered("plan", "run", "plan.yaml", "--set", incomplete="go=t") == ["go=true"]
+        for odd in ("none", "none.yaml"):
+            assert offered("plan", "run", odd, "--set") == []
