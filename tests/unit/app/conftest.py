@@ -145,12 +145,12 @@ operations:
 }
 
 OPERATOR = Principal(1, "olga", Role.OPERATOR)
-FLEET = ("web-01", "web-02", "db-01")
+FLEET = ("web-01", "web-02", "db-01", *(f"node-{number}" for number in range(1, 8)))
 
 
 @dataclass
 class Farm:
-    """Surroundings with three assets; every question is counted."""
+    """Surroundings with ten assets; every question is counted."""
 
     secrets: set[str] = field(default_factory=lambda: {"smtp"})
     workers: list[WorkerOffer] | None = None
@@ -168,6 +168,8 @@ class Farm:
         if selector.where.get("tags.role") == ("web",):
             found += [known["web-01"], known["web-02"]]
             left_out = ("web-03 (maintenance)",)
+        if selector.where.get("tags.role") == ("node",):
+            found += [target for name, target in known.items() if name.startswith("node")]
         return Selection(tuple(found), left_out, tuple(unknown))
 
     def offers(self):
@@ -213,16 +215,23 @@ def check(catalog, farm, rules):
 
 
 @pytest.fixture
-def due(check, catalog, farm, rules):
+def serve(catalog, farm, rules):
+    """`serve(template, steps, principal)`: what takes the place of a due row."""
+
+    def run(template, steps=None, principal=OPERATOR):
+        execution = {"id": "e-1", "state": "running", "name": "n"}
+        context = {"steps": steps or {}, "execution": execution}
+        return check_due(template, context, catalog, farm, rules, principal=principal)
+
+    return run
+
+
+@pytest.fixture
+def due(check, serve):
     """`due(text, steps, principal)`: the last step of a plan when it becomes due."""
 
     def run(text, steps=None, principal=OPERATOR):
-        template = check(text).steps[-1].template
-        context = {
-            "steps": steps or {},
-            "execution": {"id": "e-1", "state": "running", "name": "n"},
-        }
-        outcome = check_due(template, context, catalog, farm, rules, principal=principal)
+        outcome = serve(check(text).steps[-1].template, steps, principal)
         alone = isinstance(outcome, tuple) and len(outcome) == 1
         return outcome[0] if alone else outcome
 
