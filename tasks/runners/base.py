@@ -65,7 +65,7 @@ class RawOutput:
     #: The last few KiB of each stream.
     stdout_tail: bytes = b""
     stderr_tail: bytes = b""
-    #: An HTTP answer's status and headers; its body, up to 4 MiB of it, is in `stdout`.
+    #: An HTTP answer's status and headers; its body is in `stdout`.
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     #: Standard output was written here (operations whose output is an artifact).

@@ -21,11 +21,9 @@ from tasks.runners.checks import refuse_stopped
 from tasks.runners.http_login import Login
 from tasks.runners.http_transport import Bounds, HttpTransport, Reply, Trust
 from tasks.runners.kept import Kept
-from tasks.runners.output import ARTIFACT_BYTES, ArtifactFile, Stream
+from tasks.runners.output import HEAD_BYTES, WHOLE_BYTES, open_outputs
 from tool_catalog.model import Reason
 
-#: How much of an answer is read for its parser.
-BODY_BYTES = 4 * 1024 * 1024
 #: Devices close idle connections after 5 s and more; one that died is opened anew.
 IDLE_S = 20.0
 #: Without a login, with an aged nonce, with a new one.
@@ -64,16 +62,13 @@ class HttpRunner:
         refuse_stopped(control)
         started = time.monotonic()
         with self._session(target, credential) as session:
-            raw = _Sending(session, request, control, self._sink(command, control)).run()
+            sink = _Sink(command, self._scratch, control)
+            raw = _Sending(session, request, control, sink).run()
         return replace(raw, duration_s=time.monotonic() - started)
 
     def close(self) -> None:
         """Close the kept connections."""
         self._kept.close()
-
-    def _sink(self, command: Command, control: StepControl) -> "_Sink":
-        folder = self._scratch if command.artifact is not None else None
-        return _Sink(control, folder, command.artifact_max_bytes or ARTIFACT_BYTES)
 
     @contextmanager
     def _session(self, target: Target, credential: Credential | None) -> Iterator["_Session"]:
@@ -174,42 +169,27 @@ class _Session:
 class _Sink:
     """Where the body of an answer goes: an artifact, or memory and the live lines."""
 
-    def __init__(self, control: StepControl, folder: Path | None, artifact_bytes: int) -> None:
+    def __init__(self, command: Command, scratch: Path, control: StepControl) -> None:
+        self._command = command
+        self._scratch = scratch
         self._control = control
-        self._folder = folder
-        self._artifact_bytes = artifact_bytes
 
     def take(self, reply: Reply, ok: tuple[int, ...]) -> RawOutput:
         """The whole answer; only that of a success becomes an artifact."""
-        head = RawOutput(status=reply.status, headers=reply.headers)
-        if self._folder is not None and reply.status in ok:
-            return self._keep(reply, ArtifactFile(self._folder, self._artifact_bytes), head)
-        body, stream = bytearray(), Stream("stdout", self._control.on_line)
-        truncated = False
-        for data in reply.chunks():
-            kept = data[: BODY_BYTES - len(body)]
-            body += kept
-            stream.feed(kept)
-            truncated = len(kept) < len(data)
-            if truncated:
-                break
-        stream.finish()
-        return replace(head, stdout=bytes(body), stdout_tail=stream.tail, truncated=truncated)
-
-    @staticmethod
-    def _keep(reply: Reply, file: ArtifactFile, head: RawOutput) -> RawOutput:
+        command = self._command if reply.status in ok else replace(self._command, artifact=None)
+        most_bytes = WHOLE_BYTES if command.keeps_whole else HEAD_BYTES
+        outputs = open_outputs(command, self._scratch, self._control.on_line)
+        received = 0
         try:
             for data in reply.chunks():
-                file.feed(data)
-                if file.truncated:
+                outputs.feed("stdout", data)
+                received += len(data)
+                if outputs.full or (command.artifact is None and received > most_bytes):
                     break
         except BaseException:
-            file.discard()
+            outputs.discard()
             raise
-        file.finish()
-        return replace(
-            head, artifact=file.path, artifact_bytes=file.size_bytes, truncated=file.truncated
-        )
+        return replace(outputs.collect(), status=reply.status, headers=reply.headers)
 
 
 class _Sending:

@@ -96,11 +96,21 @@ def test_a_request_arrives_as_it_was_built(runner, members, body, kind):
     assert "authorization" not in request.headers
 
 
-def test_a_body_is_read_up_to_its_cap(runner, monkeypatch):
-    monkeypatch.setattr(http, "BODY_BYTES", 1000)
-    with Receiver(lambda _request: Reply(200, b"x" * 300_000)) as server:
-        raw = runner.run(ask(), asset(server), None, control())
-    assert (len(raw.stdout), raw.truncated) == (1000, True)
+def test_a_long_body_is_kept_as_far_as_the_command_wants_it(runner):
+    with Receiver(lambda _request: Reply(200, b"x" * 299_999 + b"\n")) as server:
+        head = runner.run(ask(), asset(server), None, control())
+        whole = runner.run(replace(ask(), keeps_whole=True), asset(server), None, control())
+    assert (len(head.stdout), head.truncated, head.whole) == (256 * 1024, True, {})
+    assert whole.whole["stdout"].path.read_bytes() == b"x" * 299_999 + b"\n"
+
+
+def test_an_endless_body_is_read_up_to_its_cap(runner, monkeypatch):
+    monkeypatch.setattr(http, "WHOLE_BYTES", 300_000)
+    with Receiver(lambda _request: Reply(200, b"x" * 3_000_000)) as server:
+        command = replace(ask(), keeps_whole=True)
+        raw = runner.run(command, asset(server), None, control())
+    assert 300_000 < raw.whole["stdout"].size_bytes < 500_000
+    assert raw.truncated
 
 
 def test_an_artifact_holds_the_body_up_to_its_cap(runner):

@@ -7,7 +7,7 @@ import pytest
 from app.step import State
 from tests.lab.camera import Camera
 from tests.lab.receivers import Reply
-from tests.lab.step_bench import StepBench
+from tests.lab.run_step import StepBench
 from tool_catalog.model import Reason
 
 TOOL = "axis-vapix-device-info"
@@ -27,7 +27,7 @@ def ask(tmp_path, camera):
 
     def run(operation, given=None, **members):
         members = {"target": camera.target(), "credential": camera.credential("guard"), **members}
-        return bench.run(f"{TOOL} {operation}", given, **members).result
+        return bench.run(TOOL, operation, given or {}, **members).result
 
     yield run
     bench.close()

@@ -11,7 +11,7 @@ from tasks import verify
 from tasks.operations.network import vapix_ptz
 from tests.lab.camera import Camera
 from tests.lab.receivers import Reply
-from tests.lab.step_bench import StepBench
+from tests.lab.run_step import StepBench
 from tests.lab.waiting import wait_until
 from tool_catalog.model import Reason
 
@@ -37,7 +37,7 @@ def call(tmp_path, camera):
 
     def run(operation, given=None, **members):
         members = {"target": camera.target(), "credential": camera.credential(), **members}
-        return bench.run(f"{TOOL} {operation}", given, **members)
+        return bench.run(TOOL, operation, given or {}, **members)
 
     yield run
     bench.close()
@@ -68,7 +68,7 @@ def test_the_position_is_the_camera_s(camera, call):
         "autofocus": False,
         "autoiris": True,
     }
-    assert ran.armed == []
+    assert ran.kept.armed == []
     assert ran.result.changed is False
 
 
@@ -114,7 +114,7 @@ def test_a_movement_is_awaited_and_can_be_compared(camera, call):
     assert ran.result.before["pan"] == -20
     assert (ran.result.after["pan"], ran.result.after["zoom"]) == (40.5, 300)
     assert ran.result.changed is True
-    assert [before["pan"] for before in ran.armed] == [-20]
+    assert [before["pan"] for before in ran.kept.armed] == [-20]
 
 
 def test_going_where_it_is_changes_nothing(camera, call):
@@ -227,7 +227,7 @@ def test_presets_are_for_the_admin(camera, call):
 def test_a_wrong_password_moves_nothing(camera, call):
     ran = call("move_to", {"pan": 50}, credential=camera.credential("root", "wr0ng"))
     assert (ran.result.state, ran.result.reason) == (State.FAILED, Reason.AUTH_FAILED)
-    assert ran.armed == []
+    assert ran.kept.armed == []
     assert not ran.result.unknown
     assert camera.heads[1].position()["pan"] == 0
 
@@ -248,7 +248,7 @@ def test_a_movement_for_a_time_ends_by_itself(camera, call):
     assert now["tilt"] < -4
     assert ran.result.before["pan"] == 0
     assert ran.result.changed is True
-    assert len(ran.armed) == 1
+    assert len(ran.kept.armed) == 1
     assert arguments(camera)[0]["continuouspantiltmove"] == "50,-10"
     assert arguments(camera)[-1]["continuouspantiltmove"] == "0,0"
 

@@ -6,7 +6,7 @@ import pytest
 
 from app.step import State
 from tests.lab.prometheus import PLANTED, run_prometheus
-from tests.lab.step_bench import StepBench
+from tests.lab.run_step import StepBench
 from tests.lab.waiting import wait_until
 from tool_catalog.model import Reason
 
@@ -30,7 +30,7 @@ def ask(bench, server):
     """`ask(operation, **parameters)`: the result of a read."""
 
     def run(operation, **given):
-        return bench.run(f"prometheus {operation}", given, target=server.target).result
+        return bench.run("prometheus", operation, given, target=server.target).result
 
     return run
 
@@ -153,7 +153,7 @@ def test_the_server_itself(ask):
 
 
 def test_reloading_is_off_unless_it_was_started_so(bench, server):
-    ran = bench.run("prometheus reload", target=server.target)
+    ran = bench.run("prometheus", "reload", {}, target=server.target)
     assert (ran.result.state, ran.result.reason) == (State.FAILED, Reason.REFUSED_BY_DEVICE)
     assert "--web.enable-lifecycle" in ran.result.summary
 
@@ -166,16 +166,16 @@ def test_a_configuration_is_read_again(bench, tmp_path, require_program):
         before = server.config.read_text()
         server.config.write_text(before.replace("site: here", "site: there"))
         for _ in range(2):  # once more changes nothing
-            ran = bench.run("prometheus reload", target=server.target)
+            ran = bench.run("prometheus", "reload", {}, target=server.target)
             assert ran.result.state is State.SUCCEEDED, ran.result.summary
-        assert len(ran.armed) == 1
+        assert len(ran.kept.armed) == 1
         assert ran.result.after["config_loaded"] >= ran.result.before["config_loaded"]
         wait_until(lambda: server.ask('up{site="there"}'))
         server.config.write_text("no_such_key: 1\n")
-        refused = bench.run("prometheus reload", target=server.target).result
+        refused = bench.run("prometheus", "reload", {}, target=server.target).result
         assert (refused.state, refused.reason) == (State.FAILED, Reason.REFUSED_BY_DEVICE)
         assert "Prometheus keeps its old configuration" in refused.summary
-        status = bench.run("prometheus status", target=server.target).result
+        status = bench.run("prometheus", "status", {}, target=server.target).result
         assert status.output["config_ok"] is False
 
 
@@ -183,5 +183,5 @@ def test_a_server_behind_a_path(bench, tmp_path, require_program):
     flag = "--web.route-prefix=/metrics-of/prod"
     program = require_program("prometheus")
     with run_prometheus(tmp_path, program, flag, base_path="/metrics-of/prod") as server:
-        result = bench.run("prometheus ready", target=server.target).result
+        result = bench.run("prometheus", "ready", {}, target=server.target).result
         assert result.state is State.SUCCEEDED, result.summary

@@ -1,6 +1,7 @@
 """A whole step as a worker performs it: reads, arm, effect, proof; without ledger and broker."""
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,10 +27,18 @@ class Kept:
     armed: list = field(default_factory=list)
     #: Files by artifact id.
     files: dict[str, bytes] = field(default_factory=dict)
+    #: What earlier steps left behind, by artifact id.
+    planted: Mapping[str, Path] = field(default_factory=dict)
 
     def arm_step(self, _step, before):
         self.armed.append(before)
         return True
+
+    def fetch(self, _tenant, artifact_id):
+        return self.planted[artifact_id]
+
+    def name_of(self, _tenant, artifact_id):
+        return self.planted[artifact_id].name
 
     def put(self, path, *, name, kind, **_owner):
         artifact = Artifact(str(uuid4()), name, kind, path.stat().st_size, "")
@@ -49,8 +58,8 @@ class Performed:
 class StepBench:
     """Performs steps on this host, or on a target with a login; `close` lets go of the runners."""
 
-    def __init__(self, folder: Path, tools: Path | None = None) -> None:
-        self._settings = read_settings(state_dir=folder)
+    def __init__(self, folder: Path, tools: Path | None = None, **settings) -> None:
+        self._settings = read_settings(state_dir=folder, **settings)
         self._runners = make_runners(self._settings)
         self._catalog = load_catalog(str(tools or ""))
 
@@ -63,16 +72,20 @@ class StepBench:
         target=None,
         credential=None,
         secrets=None,
+        artifacts=None,
         cancelled=None,
         **members,
     ):
-        """Parameters are checked as at submit; `members` are those of the Step (run_as, ...)."""
+        """Parameters are checked as at submit; `members` are those of the Step (run_as, ...).
+
+        `secrets` maps names to texts, `artifacts` ids to local files.
+        """
         found = self._catalog.find(tool)
         wanted = self._catalog.operation(found, operation)
         values, faults = check_parameters(wanted, given)
         assert faults == []
         hidden = {name: Secret(text) for name, text in (secrets or {}).items()}
-        kept = Kept()
+        kept = Kept(planted=artifacts or {})
         shop = SimpleNamespace(
             worker="bench",
             settings=self._settings,
@@ -80,7 +93,7 @@ class StepBench:
             artifacts=kept,
             secrets=SimpleNamespace(
                 open_secret=lambda _step, name: hidden[name],
-                open_credential=lambda _step: credential,
+                open_credential=lambda _step, _name=None: credential,
             ),
             runners=self._runners,
             operations=find_operations(self._catalog),
