@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from app.http_connection import read_http_connection
 
 #: How one logs in. Over http NTLM seals every message; basic would show the password.
-TRANSPORTS = ("ntlm", "basic")
+Transport = Literal["ntlm", "basic"]
+TRANSPORTS: tuple[Transport, ...] = get_args(Transport)
 DEFAULT_PORTS: Mapping[str, int] = {"https": 5986, "http": 5985}
 
 _SHARED = ("scheme", "verify_tls", "ca")
@@ -22,7 +23,7 @@ class WinrmConnection:
     verify_tls: bool = True
     #: PEM of the authorities that the certificate is checked with, in place of the public ones.
     ca: str | None = None
-    transport: str = "ntlm"
+    transport: Transport = "ntlm"
 
 
 def read_winrm_connection(options: Mapping[str, Any]) -> WinrmConnection:

@@ -5,6 +5,7 @@ from binascii import Error as BadBase64
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from xml.etree.ElementTree import ParseError
 
 import requests
@@ -223,16 +224,18 @@ def _make_protocol(
     if credential.password is None:
         message = f"credential {credential.name} has no password, which WinRM needs; add one"
         raise StepError(Reason.AUTH_FAILED, message)
-    login: list[str | bytes] = [credential.username, credential.password.reveal()]
+    # pywinrm's types know neither bytes nor None.
+    login: list[Any] = [credential.username, credential.password.reveal()]
+    trusted: Any = None if ca_file is None else str(ca_file)
     if connection.transport == "basic":  # requests would write Latin-1 (RFC 7617 section 2.1)
-        login = [str(word).encode() for word in login]
+        login = [word.encode() for word in login]
     return Protocol(
         endpoint=endpoint,
         transport=connection.transport,
         username=login[0],
         password=login[1],
         server_cert_validation="validate" if connection.verify_tls else "ignore",
-        ca_trust_path=None if ca_file is None else str(ca_file),
+        ca_trust_path=trusted,
         message_encryption="always" if connection.scheme == "http" else "never",
         read_timeout_sec=_REQUEST_S,
         operation_timeout_sec=_OPERATION_S,

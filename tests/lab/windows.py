@@ -16,14 +16,17 @@ from tool_catalog.params import check_parameters
 
 
 class WindowsHost(AbstractContextManager["WindowsHost"]):
-    """`with WindowsHost(folder) as host`: reached over TLS with a basic login."""
+    """`with WindowsHost(folder) as host`: reached over TLS with a basic login.
 
-    def __init__(self, folder: Path) -> None:
+    `tools` is a folder with tool files of the test's own.
+    """
+
+    def __init__(self, folder: Path, tools: Path | None = None) -> None:
+        self._catalog = load_catalog(str(tools or ""))
         certificates = make_certificates(folder)
         login = Login("basic", "operator", "Pa55-w0rd of the lab")
         self.double = WsmanDouble(login, tls=certificates.server_context())
         self._authority = certificates.authority.read_text()
-        self._catalog = load_catalog()
 
     @property
     def target(self) -> Target:
@@ -34,10 +37,11 @@ class WindowsHost(AbstractContextManager["WindowsHost"]):
     def credential(self) -> Credential:
         return self.double.credential
 
-    def plant(self, tool, operation, given, rows=None, *, error=None):
+    def plant(self, tool, operation, given, rows=None, *, error=None, **members):
         """What an operation with these parameters gets: rows, or a line of the frame's error.
 
-        `error` is "Category: Id: message", as `app.powershell` writes it.
+        `error` is "Category: Id: message", as `app.powershell` writes it; `members` are those of
+        `Planted`.
         """
         wanted = self._catalog.operation(self._catalog.find(tool), operation)
         values, faults = check_parameters(wanted, given)
@@ -48,7 +52,7 @@ class WindowsHost(AbstractContextManager["WindowsHost"]):
         else:
             text = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
             pieces, code = (("stdout", f"{text}\r\n".encode()),), 0
-        self.double.planted.append(Planted(script, values, pieces, code))
+        self.double.planted.append(Planted(script, values, pieces, code, **members))
 
     def __enter__(self) -> Self:
         self.double.__enter__()

@@ -11,7 +11,7 @@ import re
 import ssl
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,6 +49,11 @@ class Planted:
     exit_code: int = 0
     #: The output after the first piece, and the end, come once this is set (or it is terminated).
     gate: threading.Event | None = None
+    #: Called when the script has its parameters.
+    begun: Callable[[], object] = lambda: None
+
+    def asks(self, script: str, parameters: Mapping[str, object]) -> bool:
+        return (self.script, self.parameters) == (script, parameters)
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class WsmanDouble(AbstractContextManager["WsmanDouble"]):
         max_shells: int = 5,
     ) -> None:
         self.login = login
+        #: Of several for the same script and parameters each answers once, the last one always.
         self.planted = list(planted)
         self.tls = tls
         self.max_shells = max_shells
@@ -202,10 +208,13 @@ class WsmanDouble(AbstractContextManager["WsmanDouble"]):
         parameters = json.loads(base64.b64decode(bytes(command.given).strip()))
         with self.lock:
             self.arrived.append(Arrived(command.line, script, parameters))
-        for planted in self.planted:
-            if (planted.script, planted.parameters) == (script, parameters):
-                command.planted, command.left = planted, list(planted.pieces)
-                return
+        meant = [each for each in self.planted if each.asks(script, parameters)]
+        if meant:
+            command.planted, command.left = meant[0], list(meant[0].pieces)
+            meant[0].begun()
+            if len(meant) > 1:
+                self.planted.remove(meant[0])
+            return
         said = f"NotPlanted: nobody planted this script with {parameters}\r\n".encode()
         command.planted = Planted(script, parameters, exit_code=1)
         command.left = [("stderr", said)]
