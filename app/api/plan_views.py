@@ -17,6 +17,7 @@ def show_check(plan: CheckedPlan) -> dict[str, Any]:
     return {
         "ok": True,
         "name": plan.name,
+        "plan": {"name": plan.stored[0], "version": plan.stored[1]} if plan.stored else None,
         "digest": plan.digest,
         "steps": [_show_step(passes) for passes in _group(plan)],
         "warnings": list(plan.warnings),

@@ -183,6 +183,7 @@ class TestRun:
         for call in (farm.check, farm.dry_run):
             shown = call("nightly@1", inputs={"count": 1, "path": "/var"}, limit="web-01")
             assert shown["steps"][0]["targets"] == ["web-01"]
+            assert shown["plan"] == {"name": "nightly", "version": 1}
         (command,) = shown["steps"][0]["commands"]
         assert "/var" in json.dumps(command)
 
