@@ -13,11 +13,11 @@ from tool_catalog.names import did_you_mean, suggest
 CASES = Path(__file__).parents[1] / "tests" / "tools"
 
 _KEYS = (
-    *("summary", "operation", "proven_by", "parameters", "argv", "masked", "stdin"),
+    *("summary", "operation", "proven_by", "parameters", "argv", "masked", "stdin", "effect"),
     *("run", "result", "fault"),
 )
 #: A case says at least one of these, or it proves nothing.
-_CLAIMS = ("argv", "masked", "stdin", "result", "fault")
+_CLAIMS = ("argv", "masked", "stdin", "effect", "result", "fault")
 
 
 class Proof(StrEnum):
@@ -38,7 +38,7 @@ class Case:
     operation: str
     proven_by: Proof
     parameters: Mapping[str, Any]
-    #: The file's other keys: argv, masked, stdin, run, result, fault.
+    #: The file's other keys: argv, masked, stdin, effect, run, result, fault.
     claims: Mapping[str, Any]
 
 

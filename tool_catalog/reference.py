@@ -39,6 +39,10 @@ _Dumper.add_representer(str, _Dumper.represent_str)
 
 _RULES = ("exactly_one", "at_least_one", "at_most_one")
 _WHERE = {"worker": "on the worker", "target": "on the target"}
+_ROOT = {
+    "needed": "Runs as root: the target's credential must say how to become it.",
+    "maybe": "May need `run_as: root`, where what it acts on is root's.",
+}
 #: By folder: what every tool in it was tested against, where that is not the real thing.
 _DOUBLES = {
     "network/vapix": (
@@ -149,10 +153,38 @@ def _fact_lines(operation: Operation) -> list[str]:
         lines.append(f"Gives {fields}.")
     if operation.sensitive:
         lines.append("Its answer may show secrets: it is kept from viewers.")
+    lines += _promise_lines(operation)
     reasons = _code(dict.fromkeys(rule.reason.value for rule in operation.errors))
     if reasons:
         lines.append(f"May fail with {reasons}.")
     return lines
+
+
+def _promise_lines(operation: Operation) -> list[str]:
+    """What stands around the operation's own command."""
+    lines = []
+    if operation.destroy_if:
+        conditions = " or ".join(f"`{_condition(each)}`" for each in operation.destroy_if)
+        lines.append(f"Counts as destroy with {conditions}.")
+    if operation.root != "never":
+        lines.append(_ROOT[operation.root])
+    if operation.before is not None:
+        lines.append(f"Keeps what `{operation.before}` gives before and after it.")
+    if operation.verify is not None:
+        within = f"{operation.verify.within_s:g} s"
+        lines.append(f"Succeeds once `{operation.verify.operation}` shows its effect, in {within}.")
+    if operation.undo is not None:
+        lines.append(f"Is reversed by `{operation.undo.operation}`.")
+    return lines
+
+
+def _condition(condition: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} like {value['pattern']}"
+        if isinstance(value, Mapping)
+        else f"{name}={json.dumps(value)}"
+        for name, value in condition.items()
+    )
 
 
 def _render_example(tool: Tool, operation: Operation, example: Example) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 
 from app.command import build_command, show_command
 from app.filling import reveal
+from app.safety import Policy, effect_of
 from tasks.result import interpret
 from tasks.runners.base import RawOutput
 from tool_catalog.cases import Proof, find_cases
@@ -28,6 +29,8 @@ def test_case(case):
         assert_fault(case.claims["fault"], faults)
         return
     assert faults == []
+    if "effect" in case.claims:
+        assert effect_of(operation, values, Policy()) == case.claims["effect"]
     assert_command(case.claims, build_command(operation, as_worker_gets(values)))
     if "run" in case.claims:
         assert_result(case.claims["result"], interpret(operation, values, raw(case.claims["run"])))
