@@ -73,19 +73,7 @@ def check(plan: str, settings: tuple[str, ...], limit: str | None) -> None:
     if wants_json():
         print_json(checked)
         return
-    rows = [
-        [
-            step["position"],
-            step["id"],
-            f"{step['tool']} {step['operation']}",
-            step["effect"],
-            _tell_targets(step),
-            step["queue"],
-        ]
-        for step in checked["steps"]
-    ]
-    print_table(["#", "step", "tool", "effect", "targets", "queue"], rows)
-    _note_warnings(checked)
+    print_check(checked)
 
 
 @plan.command("dry-run")
@@ -103,9 +91,7 @@ def dry_run(plan: str, settings: tuple[str, ...], limit: str | None) -> None:
     if wants_json():
         print_json(shown)
         return
-    for step in shown["steps"]:
-        _print_commands(step)
-    _note_warnings(shown)
+    print_dry_run(shown)
 
 
 @plan.command()
@@ -120,6 +106,30 @@ def schema(output: TextIO) -> None:
     settings = read_settings()
     shown = plan_schema(load_catalog(settings.tool_path, settings.fallback_domain))
     click.echo(json.dumps(shown, indent=2, ensure_ascii=False), file=output)
+
+
+def print_check(checked: Mapping[str, Any]) -> None:
+    """What a plan would be: one line for each step."""
+    rows = [
+        [
+            step["position"],
+            step["id"],
+            f"{step['tool']} {step['operation']}",
+            step["effect"],
+            _tell_targets(step),
+            step["queue"],
+        ]
+        for step in checked["steps"]
+    ]
+    print_table(["#", "step", "tool", "effect", "targets", "queue"], rows)
+    _note_warnings(checked)
+
+
+def print_dry_run(shown: Mapping[str, Any]) -> None:
+    """What a plan would run: a command for each row of each step."""
+    for step in shown["steps"]:
+        _print_commands(step)
+    _note_warnings(shown)
 
 
 def _tell_targets(step: Mapping[str, Any]) -> str:
@@ -151,6 +161,6 @@ def _print_commands(step: Mapping[str, Any]) -> None:
         click.echo("  holds expressions: rendered, checked and judged when it is due")
 
 
-def _note_warnings(shown: dict[str, Any]) -> None:
+def _note_warnings(shown: Mapping[str, Any]) -> None:
     for warning in shown["warnings"]:
         note(f"warning: {warning}")
