@@ -9,7 +9,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from app.cli.main import opsfarm as command_line
-from app.errors import Conflict, NotFound, PlanRejected
+from app.errors import Conflict, Malformed, NotFound, PlanRejected
 from app.principal import Role
 from tests.lab.inventory import AssetBench
 
@@ -136,6 +136,27 @@ class TestSave:
         assert found[path].code == code
         if isinstance(plan, str) and path.startswith("plan.steps"):
             assert (found[path].line, found[path].column) == (2, 5)
+        assert farm.plans.list() == []
+
+    @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "steps: [", "a: 1\na: 2\n"])
+    def test_a_text_that_cannot_be_read_has_its_place(self, farm, text):
+        with pytest.raises(Malformed) as caught:
+            farm.plans.save(text, "a")
+        (fault,) = caught.value.faults
+        assert (fault.code, fault.line is not None) == ("malformed", True)
+        assert farm.plans.list() == []
+
+    def test_a_request_that_is_wrong_names_its_members(self, farm):
+        for body, path in (
+            ({"plan": "nightly"}, "plan"),
+            ({"plan": 3}, "plan"),
+            ({"name": "a"}, "plan"),
+            ({"plan": PLAIN, "name": 3}, "name"),
+            ({"plan": PLAIN, "name": "a", "note": "x" * 501}, "note"),
+            ({"plan": PLAIN, "name": "a", "inputs": {}}, "inputs"),
+        ):
+            refused = refuse(farm.http.post, "/plans", body)
+            assert path in {fault.path for fault in refused.faults}, body
         assert farm.plans.list() == []
 
     def test_a_viewer_reads_and_does_not_save(self, api_farm, farm):
