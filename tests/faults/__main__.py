@@ -31,7 +31,7 @@ def main() -> int:
     parser.add_argument("--plans", type=int, default=1, help="at least so many plans a fault")
     parser.add_argument("--controls", type=int, default=5, help="how often each guard is removed")
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=110)
     failed = False
     for broker in options.broker or ["redis", "rabbitmq"]:
         verdicts: list[Verdict] = []
