@@ -11,7 +11,8 @@ from app.admin.servers import find_free_port, start_redis
 from app.cancel import cancel
 from app.errors import Unavailable
 from app.store.db import make_engine
-from tests.lab.farm import Farm, hold, lines_of, mark, process_is_alive
+from tests.lab.farm import Farm, hold, lines_of, mark
+from tests.lab.running import is_alive
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_a_read_of_a_killed_worker_runs_again(farm, tmp_path):
     accepted = farm.submit(hold("read", tmp_path / "f", seconds="2"), mark(tmp_path / "g"))
     [pid] = farm.wait_for_lines(tmp_path / "f")
     first.kill()
-    farm.wait_until(lambda: not process_is_alive(int(pid)))
+    farm.wait_until(lambda: not is_alive(pid))
     farm.start("automation")
     execution = farm.wait_for(accepted.execution_id)
     assert execution["state"] == "succeeded"
@@ -102,7 +103,7 @@ def test_sigterm_gives_a_read_back_and_goes(farm, tmp_path):
     began = time.monotonic()
     assert worker.stop() == 0
     assert time.monotonic() - began < 10
-    assert not process_is_alive(int(pid))
+    assert not is_alive(pid)
     row = farm.result(accepted.execution_id)
     assert (row["state"], row["attempt"], row["reason"]) == ("queued", 0, None)
     assert "automation" not in farm.pools_up()
@@ -122,7 +123,7 @@ def test_sigterm_leaves_an_armed_step_that_takes_too_long_to_a_person(farm, tmp_
     accepted = farm.submit(hold("change", tmp_path / "f"))
     [pid] = farm.wait_for_lines(tmp_path / "f")
     assert worker.stop() == 0
-    assert not process_is_alive(int(pid))
+    assert not is_alive(pid)
     assert farm.result(accepted.execution_id)["state"] == "interrupted"
     assert farm.read(accepted.execution_id)["state"] == "attention"
 
@@ -139,7 +140,7 @@ def test_cancel_ends_the_command_and_has_checked_it(farm, tmp_path, operation):
     row = farm.wait_for_row(accepted.execution_id, "cancelled")
     assert time.monotonic() - began < 2
     assert (row["reason"], row["stopped"]) == ("stopped", "verified")
-    assert not process_is_alive(int(pid))
+    assert not is_alive(pid)
     assert farm.wait_for(accepted.execution_id)["state"] == "cancelled"
     assert lines_of(tmp_path / "g") == []
     assert lines_of(tmp_path / "z") == ["ran"]
@@ -234,7 +235,7 @@ def test_a_read_cut_off_from_the_ledger_is_ended_and_runs_again(
     accepted = farm.submit(hold("read", tmp_path / "f", seconds="4"))
     [pid] = farm.wait_for_lines(tmp_path / "f")
     with database_away(database_url, postgres_server):
-        farm.wait_until(lambda: not process_is_alive(int(pid)))
+        farm.wait_until(lambda: not is_alive(pid))
     farm.parts.close()
     assert farm.wait_for(accepted.execution_id)["state"] == "succeeded"
     assert len(lines_of(tmp_path / "f")) == 2

@@ -19,12 +19,10 @@ from app.parts import build_parts
 from app.principal import Role
 from app.step import State, StepResult
 from app.store.models import OutputChunk
-from app.worker_offer import WorkerOffer
-from queues import Pool
+from tests.lab.offers import everything
 from tool_catalog.model import Reason
 
 TENANT = "default"
-PROGRAMS = ("df", "ping", "nmap", "tcpdump", "setpriv")
 
 
 class ApiFarm:
@@ -50,20 +48,7 @@ class ApiFarm:
 
     def advertise(self, name: str) -> None:
         """Let submit believe in a worker that can do everything."""
-        routing = self.parts.settings.routing
-        queues = [queue for pool in Pool for queue in routing.queues_of(pool, "here")]
-        self.parts.roster.advertise(
-            WorkerOffer(
-                name=name,
-                host="here",
-                pool="all",
-                queues=tuple(dict.fromkeys(queues)),
-                slots=4,
-                programs=dict.fromkeys(PROGRAMS, ""),
-                capabilities=("net_raw", "net_admin"),
-                interfaces=("lo",),
-            )
-        )
+        self.parts.roster.advertise(everything(name, "here", self.parts.settings.routing))
 
     def _serve(self) -> None:
         # asyncio turns Nagle's waiting off only for sockets that name their protocol.

@@ -14,6 +14,7 @@ from pathlib import Path
 from pytest_celery import CeleryTestContainer, CeleryWorkerContainer
 
 from app.admin.servers import find_free_port, start_redis
+from tests.lab.daemon import stop_daemon
 from tests.lab.warden import mark
 
 PROJECT = Path(__file__).parents[2]
@@ -61,12 +62,7 @@ class _ProcessNode:
         assert self.ready()
 
     def teardown(self, timeout: float = 20) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        stop_daemon(self.process, timeout)
 
 
 def _number(given: str | int) -> int:

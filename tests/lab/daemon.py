@@ -40,11 +40,11 @@ def start_daemon(
     return process
 
 
-def stop_daemon(process: subprocess.Popen[bytes]) -> None:
+def stop_daemon(process: subprocess.Popen[bytes], timeout_s: float = STOP_S) -> None:
     """End a server in order; kill it when it does not end in time."""
     process.terminate()
     try:
-        process.wait(STOP_S)
+        process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -7,7 +7,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from app.plan_reader import read_request
 from app.principal import Principal, Role
 from app.step import FINAL_EXECUTION_STATES
 from app.submit import Accepted, submit
+from tests.lab.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
 TENANT = "default"
@@ -245,10 +245,7 @@ class Farm:
 
     def wait_until(self, happened: Any, timeout_s: float = WAIT_S) -> None:
         """Poll the ledger, or the world, until something happened."""
-        deadline = time.monotonic() + timeout_s
-        while not happened():
-            assert time.monotonic() < deadline, self._tell()
-            time.sleep(0.02)
+        wait_until(happened, self._tell, timeout_s)
 
     def wait_for(self, execution_id: UUID, *states: str, timeout_s: float = WAIT_S) -> dict:
         """Wait for one of these states (any final one when none is given)."""
@@ -350,12 +347,3 @@ def mark(file: Path, line: str = "ran", operation: str = "read", **members: Any)
 def lines_of(path: Path) -> list[str]:
     """What a tool left in its file."""
     return path.read_text().splitlines() if path.exists() else []
-
-
-def process_is_alive(pid: int) -> bool:
-    """Whether a process of this host still runs."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"

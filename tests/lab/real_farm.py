@@ -6,8 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -23,13 +22,14 @@ from app.principal import Role
 from app.step import Credential, Target
 from app.store.db import make_engine, migrate
 from app.store.roster import Roster
-from app.worker_offer import WorkerOffer
-from queues import Pool, Routing
+from queues import Routing
+from tests.lab.daemon import stop_daemon
+from tests.lab.offers import everything
+from tests.lab.waiting import WAIT_S, wait_until
 from tests.lab.warden import mark
 
 PROJECT = Path(__file__).parents[2]
 PASSWORD = "test-password"
-WAIT_S = 60
 #: Short enough for tests; none of them changes what a farm does.
 QUICK = {
     "OPSFARM_HEARTBEAT_S": "0.3",
@@ -42,15 +42,6 @@ QUICK = {
 #: Tables that an accepted plan leaves rows in.
 LEDGER = ("executions", "execution_plans", "steps", "events")
 COMMANDS = {"api": ["-m", "app.api"]}
-
-
-def wait_until(happened: Callable[[], Any], what: str, timeout_s: float = WAIT_S) -> Any:
-    """Poll for something outside this process; gives what it gave."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := happened()):
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.03)
-    return found
 
 
 class Servers(AbstractContextManager["Servers"]):
@@ -148,11 +139,7 @@ class RealFarm(AbstractContextManager["RealFarm"]):
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            stop_daemon(process)
 
     def start(self, name: str) -> None:
         """Start one process of the Procfile; its log is in our folder."""
@@ -263,16 +250,5 @@ class RealFarm(AbstractContextManager["RealFarm"]):
 
 def advertise_all(servers: Servers) -> None:
     """Let submit believe in a worker that can do everything, where a test wants none to run."""
-    queues = [queue for pool in Pool for queue in Routing().queues_of(pool, "elsewhere")]
-    Roster(servers.engine).advertise(
-        WorkerOffer(
-            name="everything@elsewhere",
-            host="elsewhere",
-            pool="all",
-            queues=tuple(queues),
-            slots=4,
-            programs=dict.fromkeys(("df", "ping", "nmap", "tcpdump", "setpriv"), ""),
-            capabilities=("net_raw", "net_admin"),
-            interfaces=("lo",),
-        )
-    )
+    offer = everything("everything@elsewhere", "elsewhere", Routing())
+    Roster(servers.engine).advertise(offer)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from app.command import Command
 from tasks.runners.base import StepControl
+from tests.lab.waiting import wait_until
 
 
 def control(timeout_s=30.0, lines=None, **given):
@@ -30,11 +31,9 @@ def is_alive(pid):
 
 def wait_for(path, timeout_s=10):
     """The words in a file, as soon as there are any."""
-    until = time.monotonic() + timeout_s
-    while not (path.exists() and path.read_text().strip()):
-        assert time.monotonic() < until, f"{path} was never written"
-        time.sleep(0.01)
-    return path.read_text().split()
+    return wait_until(
+        lambda: path.exists() and path.read_text().split(), f"{path} was never written", timeout_s
+    )
 
 
 def act_once(path, action):

@@ -6,13 +6,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.admin.servers import find_free_port
 from app.step import Credential, Secret, Target
+from tests.lab.daemon import start_daemon
 
 CONFIG = """
 ListenAddress 127.0.0.1:{port}
@@ -124,22 +124,13 @@ def start_sshd(folder: Path, program: str, extra: str = SFTP) -> Sshd:
     pam = "no" if os.geteuid() == 0 else "yes"
     (folder / "config").write_text(CONFIG.format(port=port, folder=folder, pam=pam, extra=extra))
     argv = [program, "-D", "-f", str(folder / "config"), "-E", str(folder / "log")]
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-    _wait_for(port, process, folder / "log")
+    process = start_daemon(argv, folder / "log", lambda: _answers(port))
     return Sshd(folder, port, process)
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            raise RuntimeError(f"sshd ended: {log.read_text()}")
-        try:
-            with socket.create_connection(("127.0.0.1", port), 1) as client:
-                if client.recv(4) == b"SSH-":
-                    return
-        except OSError:
-            time.sleep(0.02)
-    process.kill()
-    process.wait()
-    raise RuntimeError(f"sshd does not answer on port {port}: {log.read_text()}")
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1) as client:
+            return client.recv(4) == b"SSH-"
+    except OSError:
+        return False

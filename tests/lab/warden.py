@@ -37,12 +37,20 @@ def guarded() -> Iterator[Warden]:
     """Mark what we start from here on; at the end of this, or of us, all of it is ended."""
     mark = secrets.token_hex(16)
     argv = [sys.executable, __file__, mark]
-    process = subprocess.Popen(argv, stdin=subprocess.PIPE, text=True, start_new_session=True)
+    # Of a run within a run: its warden bears no mark, and so outlives whoever ends the run.
+    unmarked = {name: value for name, value in os.environ.items() if name != MARK}
+    process = subprocess.Popen(
+        argv, stdin=subprocess.PIPE, text=True, start_new_session=True, env=unmarked
+    )
+    before = os.environ.get(MARK)
     os.environ[MARK] = mark
     try:
         yield Warden(process)
     finally:
-        del os.environ[MARK]
+        if before is None:
+            del os.environ[MARK]
+        else:
+            os.environ[MARK] = before
         process.stdin.close()
         process.wait()
 
