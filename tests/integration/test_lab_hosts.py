@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app.errors import StepError
 from app.step import Secret
 from tasks.runners.ssh import SshRunner
 from tests.lab.claims import RUN
@@ -46,15 +47,18 @@ def test_systemd_is_real(systemd_host, runner):
     assert raw.stdout == b"running\nlab-01\nops\n"
 
 
-@pytest.mark.parametrize(
-    ("user", "password", "expected"),
-    [("ops", PASSWORD, b"root"), ("deploy", None, b"root")],
-)
-def test_people_become_root_as_their_rule_says(systemd_host, runner, user, password, expected):
+@pytest.mark.parametrize(("user", "password"), [("ops", PASSWORD), ("deploy", None)])
+def test_people_become_root_as_their_rule_says(systemd_host, runner, user, password):
     secret = Secret(password) if password else None
     login = systemd_host.credential(user, become=SUDO, become_password=secret)
-    raw = runner.run(shell("id -un"), systemd_host.target, login, control())
-    assert raw.stdout.strip() == expected
+    command = shell("id -un", run_as="root")
+    assert runner.run(command, systemd_host.target, login, control()).stdout == b"root\n"
+
+
+def test_a_guest_becomes_nobody(systemd_host, runner):
+    login = systemd_host.credential("guest", become=SUDO, become_password=Secret(PASSWORD))
+    with pytest.raises(StepError, match="guest is not in the sudoers file"):
+        runner.run(shell("id -un", run_as="root"), systemd_host.target, login, control())
 
 
 def test_a_password_opens_it_too(systemd_host, runner):
