@@ -35,6 +35,17 @@ operations:
     effect: read
     http: {method: GET, path: /}
     examples: [{parameters: {}}]
+  carry:
+    summary: Python over the login's SSH
+    effect: read
+    needs: {connection: ssh}
+    python: automation.files:stat
+    examples: [{parameters: {}}]
+  compute:
+    summary: Python that logs in by itself
+    effect: read
+    python: automation.host_check:reach
+    examples: [{parameters: {}}]
 """
 HOST = Target("web", asset_id=1, address="192.0.2.1", connection="ssh")
 WINDOWS = Target("win", asset_id=2, address="192.0.2.2", connection="winrm")
@@ -72,6 +83,8 @@ def operations(tmp_path):
         ("look", ("daemon", LOCAL, None), "daemon"),
         ("restart", (None, WINDOWS, PLAIN), None),
         ("ask", (None, HOST, PLAIN), None),
+        ("carry", (None, HOST, PLAIN), None),
+        ("carry", ("root", HOST, SUDO), "root"),
     ],
 )
 def test_whom_it_runs_as(operations, operation, asked, user):
@@ -87,6 +100,8 @@ def test_whom_it_runs_as(operations, operation, asked, user):
         ("look", ("postgres", HOST, DEPLOY), "this runs as postgres"),
         ("look", ("root", WINDOWS, PLAIN), "not for winrm"),
         ("ask", ("root", HOST, SUDO), "not for ask"),
+        ("carry", ("root", HOST, PLAIN), "this runs as root, but credential key of web"),
+        ("compute", ("root", HOST, SUDO), "not for compute"),
         ("look", ("-x", HOST, SUDO), "'-x' is no user's name"),
         ("look", ("#0", LOCAL, None), "is no user's name"),
         ("look", ("a b", LOCAL, None), "is no user's name"),
