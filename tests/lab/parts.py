@@ -10,6 +10,7 @@ from app.admin.servers import Server, find_free_port, postgres_program, start_po
 from app.step import Target
 from tests.lab import mariadb, ssh_files
 from tests.lab.camera import USERS, Camera
+from tests.lab.dns import run_dns
 from tests.lab.engine import BASE_IMAGE, run_engine
 from tests.lab.host import Hosts, user_key
 from tests.lab.moto import run_moto
@@ -18,6 +19,14 @@ from tests.lab.rabbitmq import run_rabbitmq
 from tests.lab.receivers import Received, Receiver, Reply
 from tests.lab.root_tree import CACHE, PASSWORD
 from tests.lab.smtp import MailServer
+from tests.lab.windows import WindowsHost
+
+SERVICE = {
+    "Name": "Spooler",
+    "DisplayName": "Print Spooler",
+    "Status": "Running",
+    "StartType": "Automatic",
+}
 
 #: Takes an empty folder and a count.
 Part = Callable[[Path, int], AbstractContextManager[list[str]]]
@@ -116,6 +125,28 @@ def camera(_folder: Path, _count: int) -> Iterator[list[str]]:
         ]
 
 
+@contextmanager
+def windows(folder: Path, _count: int) -> Iterator[list[str]]:
+    """A double of a Windows host that knows one service."""
+    host = WindowsHost(folder)
+    host.plant("get-service", "list", {}, [SERVICE])
+    login = host.credential
+    with host.double:
+        yield [
+            f"{login.username}: {login.password.reveal()}",
+            "it answers 'get-service list' and nothing else",
+            f"as an asset: {show_connection(host.target)}",
+        ]
+
+
+@contextmanager
+def dns(folder: Path, _count: int) -> Iterator[list[str]]:
+    """A name server of Debian's with one zone."""
+    zones = {"lab.example": "web IN A 192.0.2.10\n"}
+    with run_dns(folder, _program("named"), zones) as port:
+        yield [f"dig -p {port} @127.0.0.1 web.lab.example"]
+
+
 def show_connection(target: Target) -> str:
     """The address and the `connection` of an asset that is reached by HTTP."""
     connection = {"type": target.connection, "port": target.port, **target.options}
@@ -140,6 +171,8 @@ PARTS: dict[str, Part] = {
     "moto": moto,
     "prometheus": prometheus,
     "camera": camera,
+    "windows": windows,
+    "dns": dns,
     "engine": engine,
 }
 
