@@ -1,6 +1,6 @@
 """The built parts of one process: the one place where they are wired together."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from celery import Celery
@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from app.celery_app import make_celery
 from app.config import Settings
+from app.privilege import Login
 from app.promises import check_promises
 from app.publish import Publisher
 from app.safety import read_policy
@@ -15,6 +16,7 @@ from app.selector import Selection, Selector
 from app.store.artifacts import ArtifactStore
 from app.store.credentials import Vault
 from app.store.db import make_engine
+from app.store.decisions import Decisions
 from app.store.inventory import Inventory
 from app.store.keyring import Keyring
 from app.store.ledger import Ledger
@@ -41,6 +43,7 @@ class Parts:
     catalog: Catalog
     rules: Rules
     ledger: Ledger
+    decisions: Decisions
     records: Records
     publisher: Publisher
     inventory: Inventory
@@ -77,6 +80,10 @@ class FarmView:
         """The names of this tenant's secrets."""
         return self.parts.vault.names(self.tenant)
 
+    def logins(self, asset_ids: Collection[int]) -> Mapping[int, Login]:
+        """The logins of these assets, without their secrets."""
+        return self.parts.vault.logins(self.tenant, asset_ids)
+
 
 def build_parts(settings: Settings, celery: Celery | None = None, *, pool_size: int = 8) -> Parts:
     """Build everything once for this process; connects to nothing yet.
@@ -97,6 +104,7 @@ def build_parts(settings: Settings, celery: Celery | None = None, *, pool_size: 
         catalog=_load_catalog(settings),
         rules=Rules(read_policy(settings.policy_file), settings.routing, settings.queue_timeout_s),
         ledger=ledger,
+        decisions=Decisions(autocommit),
         records=Records(autocommit),
         publisher=Publisher(celery, ledger, settings.window),
         inventory=Inventory(engine),

@@ -55,6 +55,8 @@ class Reason(StrEnum):
     REFUSED_BY_DEVICE = "refused_by_device"
     WORKER_LOST = "worker_lost"
     LATE_RESULT = "late_result"
+    RESOLVED = "resolved"
+    NOT_APPROVED = "not_approved"
     STOPPED = "stopped"
     INTERNAL = "internal"
 

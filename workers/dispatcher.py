@@ -51,6 +51,8 @@ class Dispatcher:
         self._sweeper.sweep()
         if self._outbox.expire_queued():
             log.warning("steps waited too long for a worker and failed")
+        if self._outbox.expire_approvals():
+            log.warning("approvals expired; what waited for them is cancelled")
         if time.monotonic() - self._cleaned_at > RETENTION_S:
             self._cleaned_at = time.monotonic()
             self._outbox.remove_old(self._parts.settings.retention_days)

@@ -8,16 +8,17 @@ copy does: the vault keeps no record of versions outside the row.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import ColumnElement, Engine, delete, func, select, text
+from sqlalchemy import ARRAY, ColumnElement, Engine, Integer, cast, delete, func, select, text
 from sqlalchemy.orm import Session
 
 from app.errors import Conflict, NotFound, SealBroken, UserError
 from app.private_key import check_private_key
+from app.privilege import KnownLogin
 from app.selector import parse_selector
 from app.selector_text import SelectorError
 from app.step import Credential, Secret
@@ -112,6 +113,21 @@ class Vault:
         with guard_unavailable(), self._sessions() as session:
             row = session.scalar(rows)
         return self.open_credential(row) if row else None
+
+    def logins(self, tenant: str, asset_ids: Collection[int]) -> dict[int, KnownLogin]:
+        """By asset, which login `credential_for` would give; an asset without one is not in it."""
+        rows = select(StoredSecret).where(StoredSecret.tenant == tenant)
+        wanted = cast(list(asset_ids), ARRAY(Integer))
+        rows = rows.where(StoredSecret.asset_ids.op("&&")(wanted))
+        rows = rows.order_by(func.cardinality(StoredSecret.asset_ids).desc())
+        rows = rows.order_by(StoredSecret.updated_at, StoredSecret.name.desc())
+        with guard_unavailable(), self._sessions() as session:
+            found = session.scalars(rows.where(StoredSecret.kind == "credential")).all()
+        known = {}
+        for row in found:  # the best comes last and stays
+            login = KnownLogin(row.name, row.public["username"], row.public.get("become"))
+            known |= dict.fromkeys(set(row.asset_ids) & set(asset_ids), login)
+        return known
 
     def open_secret(self, row: SealedRow) -> Secret:
         """Unseal a named secret; raises SealBroken, which never holds the value."""

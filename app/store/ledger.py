@@ -5,7 +5,7 @@ The functions and what each guards are in `migrations/sql/`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine
@@ -65,6 +65,23 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """What somebody must say yes to before rows begin."""
+
+    #: Of what is shown: parameters, targets, credentials' names, the tools' files.
+    digest: str
+    #: What people decide on, as JSON.
+    shown: Mapping[str, Any]
+    expires_s: float
+    #: "self": whoever submitted it may say yes, with a reason; "other": only somebody else.
+    who: Literal["self", "other"] = "other"
+    #: How many must say yes.
+    count: int = 1
+    #: Only members of one of these may; none: anybody with the right.
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """What `open_execution` needs beside the plan."""
 
@@ -72,6 +89,8 @@ class Submission:
     principal: Principal
     source: str
     key: str | None = None
+    #: Somebody must say yes before anything begins.
+    ask: Ask | None = None
 
 
 class Ledger:
@@ -144,7 +163,7 @@ class Ledger:
             answer = self._call("finish_step", *arguments)
         else:
             answer = call(connection, "finish_step", *arguments)
-        return _read_finished(answer)
+        return read_finished(answer)
 
     def retry_step(self, step: Step, result: StepResult, *, unknown: bool = False) -> bool:
         """Put a failed step back, later. False: no retry is left or allowed.
@@ -207,6 +226,16 @@ def _submission_json(asked: Submission) -> dict[str, Any]:
         "principal": asked.principal.name,
         "idempotency_key": asked.key,
         "source": asked.source,
+    } | ({"approval": ask_json(asked.ask)} if asked.ask else {})
+
+
+def ask_json(ask: Ask) -> dict[str, Any]:
+    """An approval as the ledger's functions take it."""
+    return {
+        "digest": ask.digest,
+        "shown": ask.shown,
+        "expires_s": ask.expires_s,
+        "needed": {"who": ask.who, "count": ask.count, "groups": list(ask.groups)},
     }
 
 
@@ -236,7 +265,8 @@ def _read_step(answer: Mapping[str, Any], token: UUID) -> Step:
     )
 
 
-def _read_finished(answer: Mapping[str, Any]) -> Finished:
+def read_finished(answer: Mapping[str, Any]) -> Finished:
+    """Whether a word about a step was taken, from the JSON of the ledger's function."""
     return Finished(
         accepted=answer["accepted"],
         sending=read_sending(answer),

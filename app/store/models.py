@@ -141,6 +141,8 @@ class ExecutionRow(Base):
     plan_name: Mapped[str | None]
     plan_version: Mapped[int | None]
     rerun_of: Mapped[UUID | None]
+    #: How often it was started: resuming counts on.
+    run: Mapped[int] = mapped_column(server_default=text("1"))
     warnings: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     state: Mapped[str]
     #: The stage whose rows are open, counted from 0; `stages` is how many there are.

@@ -12,7 +12,7 @@ from app.plan import CheckedStep
 from app.principal import Principal, Role
 from app.step import State
 from app.store.db import guard_unavailable
-from app.store.ledger import Link, Sending, call, read_sending
+from app.store.ledger import Ask, Link, Sending, ask_json, call, read_sending
 from app.store.rows import expansion_json
 from tool_catalog.model import Reason
 
@@ -103,13 +103,16 @@ class Outbox:
         rows = self._read(_BEFORE, execution=due.execution_id, stage=due.stage, keys=list(keys))
         return [dict(row) for row in rows]
 
-    def expand_step(self, step_id: int, steps: Sequence[CheckedStep], send: int) -> Sending:
+    def expand_step(
+        self, step_id: int, steps: Sequence[CheckedStep], send: int, ask: Ask | None = None
+    ) -> Sending:
         """Put rendered steps, their stages counted from 0, in a due row's place.
 
-        Gives the rows to publish, at most `send`.
+        With `ask` they wait for an approval. Gives the rows to publish, at most `send`.
         """
         rows = write_json(expansion_json(steps))
-        return read_sending(self._call("expand_step", step_id, rows, send))
+        asked = write_json(ask_json(ask)) if ask else None
+        return read_sending(self._call("expand_step", step_id, rows, asked, send))
 
     def settle_due(self, step_id: int, ended: Unrun, send: int) -> Sending:
         """End a due step, or its whole block, without running it; what follows, at most `send`."""
@@ -172,6 +175,10 @@ class Outbox:
     def expire_queued(self) -> int:
         """Fail rows that waited too long for a worker; how many."""
         return int(self._call("expire_queued", 100))
+
+    def expire_approvals(self) -> int:
+        """Cancel what nobody approved in time; how many approvals ended so."""
+        return int(self._call("expire_approvals", 100))
 
     def remove_old(self, days: int) -> int:
         """Remove executions past their retention with their events and output; how many."""

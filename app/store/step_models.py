@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, text
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -39,6 +39,37 @@ class Dropout(Base):
     target: Mapped[str] = mapped_column(primary_key=True)
     #: The step that failed on it.
     key: Mapped[str]
+
+
+class ApprovalRow(Base):
+    """Somebody's yes that rows wait for, and what became of it."""
+
+    __tablename__ = "approvals"
+    __table_args__ = (
+        Index("ix_approvals_open", "expires_at", postgresql_where=text("decision is null")),
+        Index("ix_approvals_execution", "execution_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    tenant: Mapped[str]
+    execution_id: Mapped[UUID] = mapped_column(ForeignKey("executions.id", ondelete="CASCADE"))
+    #: The dynamic step that asks, by the row it had when it was due; None: all that submit knows.
+    step_id: Mapped[int | None] = mapped_column(BigInteger)
+    #: Of what was shown: parameters, targets, credentials' names, the tools' files.
+    digest: Mapped[str]
+    #: {"who": "self" | "other", "count": 1, "groups": []}.
+    needed: Mapped[dict[str, Any]]
+    #: What people decide on.
+    shown: Mapped[dict[str, Any]]
+    asked_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    expires_at: Mapped[datetime]
+    #: Each yes: {"id", "name", "at", "reason"}.
+    given: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'"))
+    #: approved, rejected, expired or withdrawn; None while it is open.
+    decision: Mapped[str | None]
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None]
+    reason: Mapped[str | None]
 
 
 class StepRow(Base):
@@ -138,6 +169,8 @@ class StepRow(Base):
     not_before: Mapped[datetime | None]
     mutex: Mapped[str | None]
     blocked_by: Mapped[int | None] = mapped_column(BigInteger)
+    #: The approval that it waits for, or had.
+    approval_id: Mapped[int | None] = mapped_column(BigInteger)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     reason: Mapped[str | None]

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, insert, text
 from app.plan import CheckedPlan, CheckedRow, CheckedStep
 from app.principal import Principal, Role
 from app.step import State, Step, StepResult, Target
+from app.store.decisions import Decisions
 from app.store.ledger import Finished, Ledger, Opened, Sending, Submission, call
 from app.store.models import Principal as PrincipalRow
 from app.store.outbox import Lease, Outbox, Unrun
@@ -88,6 +89,7 @@ class LedgerBench:
         self.autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self.ledger = Ledger(self.autocommit)
         self.outbox = Outbox(self.autocommit)
+        self.decisions = Decisions(self.autocommit)
         self.records = Records(self.autocommit)
         self.principal = self.add_principal("ops")
 
@@ -100,18 +102,18 @@ class LedgerBench:
             number = connection.execute(row.returning(PrincipalRow.id)).scalar_one()
         return Principal(number, name, role)
 
-    def submit(self, plan: CheckedPlan, *, key=None, send=64, principal=None) -> Opened:
+    def submit(self, plan: CheckedPlan, *, key=None, send=64, principal=None, ask=None) -> Opened:
         """Write an execution down."""
-        asked = Submission(uuid4(), principal or self.principal, "test", key)
+        asked = Submission(uuid4(), principal or self.principal, "test", key, ask)
         return self.ledger.open_execution(plan, asked, send)
 
     def open(self, *steps: Entry | Batches | LateBlock, last: tuple = (), send=64) -> UUID:
         """An execution of these steps."""
         return self.submit(make_plan(*steps, last=last), send=send).execution_id
 
-    def expand(self, step_id: int, *steps: CheckedStep, send=64) -> Sending:
+    def expand(self, step_id: int, *steps: CheckedStep, send=64, ask=None) -> Sending:
         """Put these steps in a due row's place."""
-        return self.outbox.expand_step(step_id, steps, send)
+        return self.outbox.expand_step(step_id, steps, send, ask)
 
     def end_due(self, step_id: int, state=State.SKIPPED, reason=None, summary="when", send=64):
         """End a due row without running it."""

@@ -6,8 +6,8 @@ create function count_placeholders(s steps) returns int language sql immutable a
 $$;
 
 -- The rendered rows, with their steps' stages counted from the due row's own. They replace the
--- row, and of a block all its placeholders; what comes later moves.
-create function expand_step(p_step bigint, p_rows jsonb, p_send int) returns jsonb
+-- row, and of a block all its placeholders; what comes later moves. `p_ask` null: nobody is asked.
+create function expand_step(p_step bigint, p_rows jsonb, p_ask jsonb, p_send int) returns jsonb
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     e executions; s steps; v_replaced int; v_places jsonb; v_ids bigint[];
@@ -34,8 +34,9 @@ begin
     v_ids := insert_steps(e, p_rows, s.stage, v_places);
     update steps set linkable = false  -- no chain runs through a stage that others are in, too
     where id = any (v_ids) and linkable and exists (
-        select from steps o where o.execution_id = e.id and o.stage = s.stage
+        select from steps o where o.execution_id = e.id and o.stage = steps.stage
                               and o.id <> steps.id);
+    if p_ask is not null then e := ask_approval(e, s.id, v_ids, p_ask); end if;
     e := advance(open_rows(e, coalesce(v_ids, '{}'), p_send), p_send);
     e := keep(e);
     return send_next(e, null, 0, p_send) || jsonb_build_object('accepted', true);

@@ -1,5 +1,5 @@
--- Rows of one execution, their stages counted from `p_stage`; gives the ids of those in that stage
--- that have something to do. A step with nothing to do is skipped from the start. `p_places`: the
+-- Rows of one execution, their stages counted from `p_stage`; gives the ids of those that begin
+-- first, of the first stage that has anything to do. A step with nothing to do is skipped from the start. `p_places`: the
 -- ids of placeholders by position, which the first row of each takes over.
 create function insert_steps(e executions, p_rows jsonb, p_stage int, p_places jsonb)
 returns bigint[] language sql as $$
@@ -39,13 +39,14 @@ returns bigint[] language sql as $$
                step_facts(m) || jsonb_build_object('summary', m.result -> 'summary')
         from made m where m.state = 'skipped'
     )
-    select array_agg(id) from made where stage = p_stage and state = 'pending'
+    select array_agg(id) from made where state = 'pending' and stage = (
+        select min(stage) from made where state = 'pending')
 $$;
 
 create function open_execution(p_execution jsonb, p_steps jsonb, p_send int) returns jsonb
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    e executions;
+    e executions; v_ids bigint[];
 begin
     insert into executions (id, tenant, name, principal_id, idempotency_key, plan_digest,
                             source, plan_name, plan_version, rerun_of, warnings, state, stage,
@@ -71,11 +72,26 @@ begin
     perform tell(e.tenant, e.id, null, 'execution.accepted', p_execution ->> 'principal',
                  jsonb_build_object('name', e.name, 'source', e.source,
                                     'rows', jsonb_array_length(p_steps)));
-    perform insert_steps(e, p_steps, 0, '{}');
+    v_ids := insert_steps(e, p_steps, 0, '{}');
+    if p_execution ? 'approval' then
+        e := ask_approval(e, null, v_ids, p_execution -> 'approval');
+    end if;
     e := keep(advance(e, p_send));
     if p_send = 0 then perform pg_notify('opsfarm_dispatch', 'unsent'); end if;
     return send_next(e, null, 0, p_send)
         || jsonb_build_object('created', true, 'execution_id', e.id, 'state', e.state);
+end $$;
+
+-- Nobody needs to decide any more. True: nothing had begun, so there is nothing to clean up.
+create function withdraw_approvals(e executions) returns boolean language plpgsql as $$
+declare
+    a approvals; v_untouched boolean := false;
+begin
+    for a in select * from approvals where execution_id = e.id and decision is null loop
+        perform note_decision(a, 'withdrawn', null, 'the execution was cancelled');
+        v_untouched := v_untouched or a.step_id is null;
+    end loop;
+    return v_untouched;
 end $$;
 
 -- Stop what has not started and ask the running ones to stop. Cancelling the main part leaves
@@ -88,6 +104,7 @@ begin
     select * into e from executions where id = p_id for update;
     if not found then return null; end if;
     v_below := case when e.stage < e.finally_stage then e.finally_stage else e.stages end;
+    if e.waiting > 0 and withdraw_approvals(e) then v_below := e.stages; end if;
     if e.finished_at is not null or e.cancel_below >= v_below then
         return jsonb_build_object('accepted', false, 'state', e.state,
                                   'asked', e.cancel_requested_at is not null);

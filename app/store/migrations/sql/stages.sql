@@ -16,13 +16,14 @@ $$;
 -- skipped: it ends by itself. `p_block`, `p_position` null: whatever they are.
 create function close_unstarted(
     e executions, p_from int, p_below int, p_state text, p_states text[],
-    p_summary text default null, p_block int default null, p_position int default null
+    p_summary text default null, p_block int default null, p_position int default null,
+    p_reason text default 'stopped'
 ) returns executions language plpgsql as $$
 declare
     v_all int; v_here int; v_waiting int;
 begin
     with closed as (
-        update steps set state = p_state, reason = 'stopped', finished_at = clock_timestamp(),
+        update steps set state = p_state, reason = p_reason, finished_at = clock_timestamp(),
             result = case when p_summary is null then result
                           else jsonb_build_object('summary', p_summary) end
         where execution_id = e.id and stage >= p_from and stage < p_below and state = any (p_states)
@@ -98,6 +99,11 @@ begin
             from held h where s.id = h.id and h.place <= h.max_parallel
         )
         select count(*) into v_held from held;
+    end if;
+    if e.waiting > 0 then  -- rows that wait for a decision are open, too
+        select v_held + count(*) into v_held from steps
+        where execution_id = e.id and stage = e.stage and state = 'waiting'
+          and (p_ids is null or id = any (p_ids));
     end if;
     e.stage_open := e.stage_open + v_rows + v_held;
     if v_due > 0 then perform pg_notify('opsfarm_dispatch', 'due'); end if;

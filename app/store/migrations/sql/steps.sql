@@ -89,9 +89,10 @@ begin
 end $$;
 
 -- Bring a row to a final state. `p_token` null: nobody holds it (sweeper, dispatcher, person).
+-- `p_actor`, `p_more`: who decided it, and what its event tells beside.
 create function settle(
     p_step bigint, p_token uuid, p_from text[], p_state text, p_reason text, p_result jsonb,
-    p_link bigint, p_send int
+    p_link bigint, p_send int, p_actor text default null, p_more jsonb default '{}'
 ) returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     e executions; s steps; v_before text; v_stage int;
@@ -119,9 +120,9 @@ begin
     if s.max_parallel is not null then perform release_held(s); end if;
     v_stage := e.stage;
     e := advance(e, p_send);
-    perform tell(s.tenant, s.execution_id, s.id, 'step.' || p_state, s.worker,
-                 step_facts(s) || jsonb_build_object('summary', p_result -> 'summary',
-                                                     'stage', e.stage));
+    perform tell(s.tenant, s.execution_id, s.id, 'step.' || p_state, coalesce(p_actor, s.worker),
+                 step_facts(s) || p_more || jsonb_build_object('summary', p_result -> 'summary',
+                                                               'stage', e.stage));
     e := keep(e);
     if s.mutex is not null then perform pg_notify('opsfarm_dispatch', 'mutex'); end if;
     if s.effect = 'read' and e.finished_at is null then
@@ -133,11 +134,24 @@ begin
         || jsonb_build_object('accepted', true, 'execution_state', e.state);
 end $$;
 
+-- The worker's word. What comes too late to count is kept for whoever must decide.
 create function finish_step(
     p_step bigint, p_token uuid, p_state text, p_reason text, p_result jsonb,
     p_link bigint, p_send int
-) returns jsonb language sql security definer set search_path = public, pg_temp as $$
-    select settle(p_step, p_token, '{running,interrupted}', p_state, p_reason, p_result,
-                  p_link, p_send)
-$$;
-
+) returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    v_answer jsonb; s steps;
+begin
+    v_answer := settle(p_step, p_token, '{running,interrupted}', p_state, p_reason, p_result,
+                       p_link, p_send);
+    if not (v_answer ->> 'accepted')::boolean then
+        select * into s from steps where id = p_step and attempt > 0 and may_touch(domain);
+        if found and s.token is distinct from p_token then
+            perform tell(s.tenant, s.execution_id, s.id, 'result.late', null,
+                         step_facts(s) || jsonb_build_object(
+                             'state', p_state, 'reason', p_reason,
+                             'summary', p_result -> 'summary'));
+        end if;
+    end if;
+    return v_answer;
+end $$;

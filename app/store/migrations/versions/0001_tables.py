@@ -208,6 +208,7 @@ def upgrade() -> None:
         sa.Column("plan_name", sa.Text(), nullable=True),
         sa.Column("plan_version", sa.Integer(), nullable=True),
         sa.Column("rerun_of", sa.Uuid(), nullable=True),
+        sa.Column("run", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("warnings", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("stage", sa.Integer(), nullable=False),
@@ -337,6 +338,48 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant", "name", name=op.f("uq_secrets_tenant_name")),
     )
     op.create_table(
+        "approvals",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("execution_id", sa.Uuid(), nullable=False),
+        sa.Column("step_id", sa.BigInteger(), nullable=True),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("needed", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("shown", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "asked_at",
+            postgresql.TIMESTAMP(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.Column("expires_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column(
+            "given",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'[]'"),
+            nullable=False,
+        ),
+        sa.Column("decision", sa.Text(), nullable=True),
+        sa.Column("decided_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("decided_by", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["execution_id"],
+            ["executions.id"],
+            name=op.f("fk_approvals_execution_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_approvals")),
+    )
+    op.create_index("ix_approvals_execution", "approvals", ["execution_id"], unique=False)
+    op.create_index(
+        "ix_approvals_open",
+        "approvals",
+        ["expires_at"],
+        unique=False,
+        postgresql_where=sa.text("decision is null"),
+    )
+    op.create_table(
         "dropouts",
         sa.Column("execution_id", sa.Uuid(), nullable=False),
         sa.Column("block", sa.Integer(), nullable=False),
@@ -431,6 +474,7 @@ def upgrade() -> None:
         sa.Column("not_before", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("mutex", sa.Text(), nullable=True),
         sa.Column("blocked_by", sa.BigInteger(), nullable=True),
+        sa.Column("approval_id", sa.BigInteger(), nullable=True),
         sa.Column("started_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("finished_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
@@ -503,6 +547,13 @@ def downgrade() -> None:
     op.drop_table("failure_counts")
     op.drop_table("execution_plans")
     op.drop_table("dropouts")
+    op.drop_index(
+        "ix_approvals_open",
+        table_name="approvals",
+        postgresql_where=sa.text("decision is null"),
+    )
+    op.drop_index("ix_approvals_execution", table_name="approvals")
+    op.drop_table("approvals")
     op.drop_table("secrets")
     op.drop_index(
         "ix_schedules_due", table_name="schedules", postgresql_where=sa.text("paused_at is null")

@@ -19,6 +19,8 @@ FILES = (
     "steps",
     "departures",
     "due",
+    "decisions",
+    "approvals",
     "secrets",
     "rights",
 )

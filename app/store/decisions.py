@@ -1,0 +1,212 @@
+"""What people, and probes, decide: resolve, resume, approve, reject.
+
+Each is one SQL function (`migrations/sql/decisions.sql`, `approvals.sql`), as in
+`app.store.ledger`. What the present state does not allow raises Conflict and changes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Engine
+
+from app.errors import Conflict, Forbidden, NotFound
+from app.json_text import write_json
+from app.principal import Principal
+from app.step import Step, StepResult
+from app.store.db import guard_unavailable
+from app.store.ledger import Finished, Sending, call, read_finished, read_sending
+from app.store.rows import result_json
+
+#: Why a yes does not count, and what to do then.
+_REFUSALS = {
+    "expired": ("it expired", "submit the plan again"),
+    "changed": ("what was shown is not what is asked for", "look at the approval again"),
+    "own": ("it is your own plan", "somebody else must approve it"),
+    "no_reason": ("it needs a reason", "say why in `reason`"),
+    "group": ("you are in none of the groups that may", "its `needed` names them"),
+    "again": ("you approved it already", "somebody else must approve it, too"),
+}
+
+
+class Resolution(StrEnum):
+    """How a person says that an interrupted row ended; `retry` lets it run once more."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    RETRY = "retry"
+    SKIPPED = "skipped"
+
+
+class Found(StrEnum):
+    """What a probe found after an unknown outcome."""
+
+    DONE = "done"
+    NOT_DONE = "not_done"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The execution's state after a decision, and the rows to publish."""
+
+    execution_id: UUID
+    state: str
+    sending: Sending
+    #: Of an approval: "approved" once enough people said yes; None while more are needed.
+    decision: str | None = None
+
+
+class Decisions:
+    """Every method raises `Unavailable` when the ledger cannot be reached."""
+
+    def __init__(self, autocommit: Engine) -> None:
+        self._engine = autocommit
+
+    def resolve_step(  # noqa: PLR0913  # who says what of which row, and why
+        self,
+        execution_id: UUID,
+        step_id: int,
+        resolution: Resolution,
+        *,
+        actor: str,
+        reason: str,
+        send: int,
+    ) -> Decided:
+        """Say how an interrupted row ended; its mutex is free then, and the plan goes on.
+
+        The event keeps actor, reason and the evidence that there was. Skipping a row that a
+        cancel covers cancels it. Raises NotFound, and Conflict for a row in any other state or a
+        retry of a cancelled one.
+        """
+        answer = self._call(
+            "resolve_step", execution_id, step_id, resolution.value, actor, reason, send
+        )
+        if answer is None:
+            raise NotFound(
+                f"execution {execution_id} has no step {step_id}",
+                hint=f"'opsfarm executions show {execution_id}' shows the ids of its rows",
+            )
+        if not answer["accepted"]:
+            _refuse_resolution(step_id, answer)
+        return Decided(execution_id, answer["execution_state"], read_sending(answer))
+
+    def probe_step(
+        self, step: Step, found: Found, result: StepResult, *, link: int | None, send: int
+    ) -> Finished:
+        """Settle a step whose outcome was unknown by what its probe found, with its evidence.
+
+        Done: succeeded. Not done: queued again while it has starts left, then failed
+        (`not_verified`). Unknown: it is interrupted. Not accepted: it is not ours any more, or
+        not a step that a probe may settle.
+        """
+        return self._probe(step.id, step.token, found, result, link, send)
+
+    def probe_interrupted(
+        self, step_id: int, found: Found, result: StepResult, *, send: int
+    ) -> Finished:
+        """As `probe_step`, of an interrupted row that nobody holds.
+
+        Not accepted, and nothing changed: it is in another state, or the probe knows no more.
+        """
+        return self._probe(step_id, None, found, result, None, send)
+
+    def resume_execution(
+        self, execution_id: UUID, *, only_failed: bool, actor: str, reason: str, send: int
+    ) -> Decided:
+        """Start a failed or cancelled execution again where it first failed.
+
+        What failed, was cancelled or skipped from there on is to run once more, what succeeded is
+        not; with `only_failed` on the failed targets alone. Raises NotFound, and Conflict for an
+        execution that still runs, succeeded, or was not approved.
+        """
+        answer = self._call("resume_execution", execution_id, only_failed, actor, reason, send)
+        if answer is None:
+            raise NotFound(f"no execution {execution_id}", hint="see 'opsfarm executions list'")
+        if not answer["accepted"]:
+            why = "nothing of it failed" if only_failed else f"it is {answer['state']}"
+            if answer.get("approved") is False:
+                why = "it was not approved"
+            raise Conflict(
+                f"execution {execution_id} cannot be resumed: {why} (state {answer['state']})",
+                hint=f"'opsfarm executions rerun {execution_id}' starts the plan anew",
+            )
+        return Decided(execution_id, answer["state"], read_sending(answer))
+
+    def approve(  # noqa: PLR0913  # who says yes to what, and why
+        self,
+        approval_id: int,
+        digest: str,
+        actor: Principal,
+        *,
+        reason: str = "",
+        groups: Sequence[str] = (),
+        send: int,
+    ) -> Decided:
+        """Say yes to what was shown with this digest; the last yes needed lets its rows begin.
+
+        Raises NotFound, Forbidden for one's own plan or outside of the groups, Conflict for an
+        approval that was decided, expired, or is for something else.
+        """
+        who = {"id": actor.id, "name": actor.name, "groups": list(groups)}
+        answer = self._call(
+            "approve", actor.tenant, approval_id, digest, write_json(who), reason, send
+        )
+        return _read_decision(approval_id, answer)
+
+    def reject(self, approval_id: int, actor: Principal, *, reason: str, send: int) -> Decided:
+        """Say no: what waits is cancelled, and the plan stops or goes on as after a failure.
+
+        Where nothing had begun yet, the whole execution is cancelled. Raises NotFound, Conflict.
+        """
+        answer = self._call(
+            "end_approval", actor.tenant, approval_id, "rejected", actor.name, reason, send
+        )
+        return _read_decision(approval_id, answer)
+
+    def _probe(  # noqa: PLR0913, PLR0917  # as the SQL function
+        self,
+        step_id: int,
+        token: UUID | None,
+        found: Found,
+        result: StepResult,
+        link: int | None,
+        send: int,
+    ) -> Finished:
+        text = write_json(result_json(result))
+        return read_finished(
+            self._call("probe_step", step_id, token, found.value, text, link, send)
+        )
+
+    def _call(self, function: str, *arguments: Any) -> Any:  # noqa: ANN401  # JSON
+        with guard_unavailable(), self._engine.connect() as connection:
+            return call(connection, function, *arguments)
+
+
+def _refuse_resolution(step_id: int, answer: Mapping[str, Any]) -> None:
+    if answer["state"] == "interrupted":
+        raise Conflict(
+            f"step {step_id} cannot run again: its execution was cancelled",
+            hint="resolve it as succeeded, failed or skipped",
+        )
+    raise Conflict(f"step {step_id} is {answer['state']}; only an interrupted step can be resolved")
+
+
+def _read_decision(approval_id: int, answer: Mapping[str, Any] | None) -> Decided:
+    if answer is None:
+        raise NotFound(f"no approval {approval_id}", hint="see 'opsfarm approvals list'")
+    if not answer["accepted"]:
+        _refuse_decision(approval_id, answer)
+    return Decided(
+        UUID(answer["execution_id"]), answer["state"], read_sending(answer), answer["decision"]
+    )
+
+
+def _refuse_decision(approval_id: int, answer: Mapping[str, Any]) -> None:
+    if answer["why"] == "decided":
+        raise Conflict(f"approval {approval_id} is decided already: {answer['decision']}")
+    why, hint = _REFUSALS[answer["why"]]
+    refused = Forbidden if answer["why"] in {"own", "group"} else Conflict
+    raise refused(f"approval {approval_id}: {why}", hint=hint)
