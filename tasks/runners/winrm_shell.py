@@ -22,14 +22,17 @@ from winrm.protocol import Protocol
 from app.errors import StepError
 from app.step import Credential, Target
 from app.winrm_connection import DEFAULT_PORTS, WinrmConnection, read_winrm_connection
+from tasks.runners.winrm_adapter import BoundedAdapter, BoundedTransport
 from tool_catalog.model import Reason
 
 _UTF8 = 65001
 #: The host ends a shell, and what runs in it, when nobody asks for so long: our worker died.
 _IDLE = "PT180S"
-#: What one request may take; the host is asked to answer within `_OPERATION_S`.
+#: How long the host may be silent; it is asked to answer within `_OPERATION_S`.
 _REQUEST_S = 10
 _OPERATION_S = 8
+#: What a call may take in all, with its login.
+_CALL_S = 30
 #: How long the host waits for output before it says that there is none yet: so soon stops work.
 _RECEIVE_S = 1
 _SEND_BYTES = 32 * 1024
@@ -60,7 +63,8 @@ class Shell:
         self._credential = credential
         self._connection = read_connection(target)
         self._endpoint = _endpoint(target, self._connection.scheme)
-        self._protocol = _make_protocol(self._connection, self._endpoint, credential, ca_file)
+        self._adapter = BoundedAdapter()
+        self._protocol = self._make_protocol(ca_file)
         self._id = ""
         self._command = ""
         self._is_open = False
@@ -70,7 +74,6 @@ class Shell:
     def open(self) -> None:
         """Log in and open the shell."""
         with self._explained():
-            self._protocol.transport.build_session().max_redirects = 0
             self._id = self._protocol.open_shell(codepage=_UTF8, idle_timeout=_IDLE)
             self._is_open = True
 
@@ -117,6 +120,36 @@ class Shell:
             return isinstance(error, ShellGone)
         return False
 
+    def _make_protocol(self, ca_file: Path | None) -> Protocol:
+        """Raises StepError where the credential cannot work."""
+        name, password = self._credential.username, self._credential.password
+        if password is None:
+            message = f"credential {self._credential.name} has no password, which WinRM needs"
+            raise StepError(Reason.AUTH_FAILED, f"{message}; add one")
+        login: list[Any] = [name, password.reveal()]
+        if self._connection.transport == "basic":  # requests would write Latin-1 (RFC 7617, 2.1)
+            login = [word.encode() for word in login]
+        protocol = Protocol(
+            self._endpoint,
+            username=login[0],
+            password=login[1],
+            read_timeout_sec=_REQUEST_S,
+            operation_timeout_sec=_OPERATION_S,
+        )
+        protocol.transport = BoundedTransport(
+            self._adapter,
+            endpoint=self._endpoint,
+            username=login[0],
+            password=login[1],
+            auth_method=self._connection.transport,
+            server_cert_validation="validate" if self._connection.verify_tls else "ignore",
+            ca_trust_path=None if ca_file is None else str(ca_file),
+            message_encryption="always" if self._connection.scheme == "http" else "never",
+            read_timeout_sec=_REQUEST_S,
+            proxy=None,
+        )
+        return protocol
+
     def _receive(self) -> tuple[bytes, bytes, int | None, bool]:
         try:
             out, err, code, done = self._protocol.get_command_output_raw(self._id, self._command)
@@ -143,7 +176,8 @@ class Shell:
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
-            yield
+            with self._adapter.within(_CALL_S):
+                yield
         except WSManFaultError as fault:
             raise self._refused(fault) from None
         except WinRMOperationTimeoutError:
@@ -196,7 +230,8 @@ class Shell:
         if isinstance(error, requests.Timeout):
             return self._unreachable("it did not answer in time")
         if isinstance(error, requests.RequestException):
-            return self._unreachable(getattr(cause, "strerror", None) or type(cause).__name__)
+            words = str(error) if cause is error else type(cause).__name__
+            return self._unreachable(getattr(cause, "strerror", None) or words)
         return self._unreachable("it answered, but not as WinRM does")
 
     def _unreachable(self, why: str) -> StepError:
@@ -215,32 +250,6 @@ def read_connection(target: Target) -> WinrmConnection:
     except ValueError as error:
         message = f"the connection of {target.name} cannot work: {error}"
         raise StepError(Reason.INVALID_PARAMETER, message) from None
-
-
-def _make_protocol(
-    connection: WinrmConnection, endpoint: str, credential: Credential, ca_file: Path | None
-) -> Protocol:
-    """Raises StepError where the credential cannot work."""
-    if credential.password is None:
-        message = f"credential {credential.name} has no password, which WinRM needs; add one"
-        raise StepError(Reason.AUTH_FAILED, message)
-    # pywinrm's types know neither bytes nor None.
-    login: list[Any] = [credential.username, credential.password.reveal()]
-    trusted: Any = None if ca_file is None else str(ca_file)
-    if connection.transport == "basic":  # requests would write Latin-1 (RFC 7617 section 2.1)
-        login = [word.encode() for word in login]
-    return Protocol(
-        endpoint=endpoint,
-        transport=connection.transport,
-        username=login[0],
-        password=login[1],
-        server_cert_validation="validate" if connection.verify_tls else "ignore",
-        ca_trust_path=trusted,
-        message_encryption="always" if connection.scheme == "http" else "never",
-        read_timeout_sec=_REQUEST_S,
-        operation_timeout_sec=_OPERATION_S,
-        proxy=None,
-    )
 
 
 def _endpoint(target: Target, scheme: str) -> str:

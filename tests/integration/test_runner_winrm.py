@@ -3,6 +3,7 @@
 import base64
 import ssl
 import threading
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from app.errors import StepError, Stopped
 from app.filling import SecretText
 from app.powershell import frame_script
 from app.step import Credential, Secret
+from tasks.runners import winrm_shell
 from tasks.runners.winrm import WinrmRunner
 from tests.lab.certificates import make_certificates
 from tests.lab.running import control
@@ -20,10 +22,10 @@ from tests.lab.wsman import (
     ACCESS_DENIED,
     NO_SUCH_SHELL,
     TIMED_OUT,
-    Answer,
     Planted,
     WsmanDouble,
 )
+from tests.lab.wsman_http import Answer
 from tests.lab.wsman_login import Login
 from tool_catalog.model import Reason
 
@@ -287,6 +289,33 @@ def test_a_web_server_that_is_no_winrm(start, run):
     assert (error.reason, "HTTP status 503" in error.message) == (Reason.UNREACHABLE, True)
     host.instead["Create"] = [Answer(status=200, body=b"<p>welcome")]
     assert "not as WinRM does" in fails(run, host).message
+
+
+def test_a_host_that_sends_elsewhere_is_not_followed(start, run):
+    host, other = start("basic", SAYS), start("basic", SAYS)
+    there = f"https://127.0.0.1:{other.port}/wsman"
+    host.instead["Create"] = [Answer(status=307, location=there)]
+    error = fails(run, host)
+    assert (error.reason, "sends nobody elsewhere" in error.message) == (Reason.UNREACHABLE, True)
+    assert other.actions == []
+
+
+def test_an_answer_without_end_is_not_kept(start, run):
+    host = start("basic", SAYS)
+    host.instead["Receive"] = [Answer(status=200, body=b"<" * 5_000_000)]
+    error = fails(run, host)
+    assert ("longer than was asked for" in error.message, error.sent) == (True, True)
+
+
+@pytest.mark.parametrize(("action", "sent"), [("Create", False), ("Receive", True)])
+def test_a_host_that_drips_is_given_up_in_time(start, run, monkeypatch, action, sent):
+    monkeypatch.setattr(winrm_shell, "_CALL_S", 1)
+    host = start("basic", SAYS)
+    host.instead[action] = [Answer(drip=True)]
+    started = time.monotonic()
+    error = fails(run, host)
+    assert time.monotonic() - started < 8
+    assert (error.reason, error.sent) == (Reason.UNREACHABLE, sent)
 
 
 def test_an_account_without_the_right(start, run):

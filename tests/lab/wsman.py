@@ -12,14 +12,14 @@ import ssl
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from app.step import Credential, Secret, Target
+from tests.lab.wsman_http import Answer, Misbehave, WsmanServer
 from tests.lab.wsman_login import Login
 
 SOAP = "http://www.w3.org/2003/05/soap-envelope"
@@ -65,16 +65,6 @@ class Arrived:
     parameters: Mapping[str, object]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """Something else than what an action should give: a fault, a status, or a cut connection."""
-
-    fault: int | None = None
-    status: int = 500
-    body: bytes = b""
-    cut: bool = False
-
-
 @dataclass
 class _Command:
     line: str
@@ -117,7 +107,7 @@ class WsmanDouble(AbstractContextManager["WsmanDouble"]):
         self.instead: dict[str, list[Answer]] = {}
         self.lock = threading.RLock()
         self.ended = threading.Event()
-        self._server = _Server(self)
+        self._server = WsmanServer(self)
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_port
@@ -156,16 +146,14 @@ class WsmanDouble(AbstractContextManager["WsmanDouble"]):
         self._thread.join()
 
     def answer(self, request: ET.Element) -> tuple[int, bytes]:
-        """(status, body) for one envelope; raises ConnectionError to cut the connection."""
+        """(status, body) for one envelope; raises Misbehave for what is no answer."""
         action = _text(request, "a:Action").rpartition("/")[2]
         with self.lock:
             self.actions.append(action)
             instead = self.instead.get(action)
             other = instead.pop(0) if instead else None
         if other is not None and other.fault is None:
-            if other.cut:
-                raise ConnectionError
-            return other.status, other.body
+            raise Misbehave(other)
         try:
             return 200, _envelope(request, self._act(action, request, other))
         except _Fault as fault:
@@ -312,62 +300,3 @@ def _either(first: threading.Event, other: threading.Event, wait_s: float) -> bo
         if other.is_set() or first.wait(0.02):
             break
     return first.is_set() and not other.is_set()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # server_close() waits for them
-
-    def __init__(self, double: WsmanDouble) -> None:
-        self.double = double
-        self._open = []
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def process_request(self, request, client_address):
-        self._open.append(request)
-        super().process_request(request, client_address)
-
-    def cut(self) -> None:
-        """End connections that are kept alive."""
-        for connection in self._open:
-            with suppress(OSError):
-                connection.shutdown(2)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def setup(self):
-        super().setup()
-        self.session = self.server.double.login.new_session(self.connection)
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.path != "/wsman":
-            self.reply(404, b"")
-            return
-        challenge = self.session.check(self.headers.get("Authorization"))
-        if challenge is not None:
-            self.reply(401, b"", ("WWW-Authenticate", challenge))
-            return
-        if not body:  # the handshake before sealed messages
-            self.reply(200, b"")
-            return
-        envelope = self.session.open(self.headers["Content-Type"], body)
-        try:
-            status, answer = self.server.double.answer(ET.fromstring(envelope))
-        except ConnectionError:
-            self.close_connection = True
-            return
-        kind, sealed = self.session.seal(answer)
-        self.reply(status, sealed, ("Content-Type", kind))
-
-    def reply(self, status, body, *headers):
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_args):
-        pass
