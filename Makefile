@@ -10,7 +10,7 @@ CHECKED := $(CODE) tests $(wildcard benchmarks)
 # Without pip's cache: nothing is left outside of the project.
 PIP_INSTALL := $(BIN)/pip --no-cache-dir --disable-pip-version-check --require-virtualenv install --quiet
 SYSTEM_PACKAGES := tcpdump nmap iputils-ping iproute2 libcap2-bin openssh-server sudo rabbitmq-server postgresql-15 redis-tools prometheus tshark bind9 bind9-dnsutils awscli \
-	debootstrap systemd-container docker.io docker-compose iptables mariadb-server
+	debootstrap systemd-container docker.io docker-compose iptables mariadb-server zsh fish
 
 # The first Python that really runs and is 3.11 or 3.12 (Redis's wheel stops there).
 PYTHON := $(shell for python in python3.11 python3.12 python3 /usr/bin/python3; do \

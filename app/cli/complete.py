@@ -43,7 +43,9 @@ def complete_operation(
     context: click.Context, _parameter: click.Parameter, _incomplete: str
 ) -> Offers:
     """Operations of the tool that stands on the line already."""
-    operations = _tool(context.params.get("tool")).get("operations", {})
+    # Behind an option that still lacks its value click has not read the arguments.
+    name = context.params.get("tool") or next(iter(context.args), None)
+    operations = _tool(name).get("operations", {})
     return [CompletionItem(name, help=each["summary"]) for name, each in operations.items()]
 
 

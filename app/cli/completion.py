@@ -22,7 +22,7 @@ from app.cli.output import examples
 
 _BASH = """\
 %(complete_func)s() {
-    local type value
+    local type value line="${COMP_LINE:0:COMP_POINT}" piece="${COMP_WORDS[COMP_CWORD]}"
     COMPREPLY=()
     while IFS=, read -r type value; do
         case $type in
@@ -30,7 +30,7 @@ _BASH = """\
             file) compopt -o default ;;
             plain) COMPREPLY+=("$value") ;;
         esac
-    done < <(COMP_WORDS="${COMP_LINE:0:COMP_POINT}" COMP_CWORD="${COMP_WORDS[COMP_CWORD]}" \\
+    done < <(COMP_WORDS="$line" COMP_CWORD="$piece" \\
         %(complete_var)s=bash_complete "$1" 2>/dev/null)
     if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=@] ]]; then compopt -o nospace; fi
 }
