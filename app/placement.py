@@ -8,6 +8,9 @@ from app.surroundings import Draft, Scene
 from app.worker_offer import LIVE_S, WorkerOffer
 from queues import Domain
 
+#: What stands for every network interface of a host (pcap(3)).
+ANY = "any"
+
 
 def find_queue(draft: Draft, scene: Scene) -> str:
     """The queue of a step; notes a fault for a `vantage` that cannot be."""
@@ -28,10 +31,10 @@ def find_queue(draft: Draft, scene: Scene) -> str:
 def find_needs(
     draft: Draft, parameters: Mapping[str, Any], targets: Sequence[Target]
 ) -> dict[str, Any]:
-    """What a worker must have for a step; programs only where the worker itself runs them."""
+    """What a worker must have for a step; what runs elsewhere needs no program of its own."""
     needs = draft.operation.needs
     on_worker = draft.operation.at == "worker" or any(t.asset_id is None for t in targets)
-    interface = parameters.get(needs.interface) if needs.interface else None
+    interface = parameters.get(needs.interface) if needs.interface and on_worker else None
     return {
         "programs": list(needs.programs) if on_worker else [],
         "capabilities": list(needs.capabilities),
@@ -66,8 +69,34 @@ def check_capabilities(draft: Draft, queue: str, needs: Mapping[str, Any], scene
         elif not any(map(_is_present, offering)):
             away = ", ".join(sorted({offer.name for offer in offering}))
             scene.warn(f"{draft.name} waits: {name} is absent now (seen on {away})")
+    _check_interface(draft, serving, needs, scene)
     if not wanted and not any(map(_is_present, serving)):
         scene.warn(f"{draft.name} waits: no worker serves the queue {queue} now")
+
+
+def _check_interface(
+    draft: Draft, serving: Sequence[WorkerOffer], needs: Mapping[str, Any], scene: Scene
+) -> None:
+    """As for programs: no worker knows the network interface, or only one that is away."""
+    name = needs["interface"]
+    if name is None:
+        return
+    offering = [o for o in serving if name in o.interfaces or (name == ANY and o.interfaces)]
+    if not offering:
+        draft.faults.add(
+            f"parameters.{draft.operation.needs.interface}",
+            "no_capability",
+            f"no worker has offered the network interface {name} in the last 24 h",
+            given=name,
+            allowed=sorted({each for offer in serving for each in offer.interfaces}),
+            hint="`vantage` names the host to run on",
+        )
+    elif not any(map(_is_present, offering)):
+        away = ", ".join(sorted({offer.name for offer in offering}))
+        scene.warn(f"{draft.name} waits: {name} is absent now (seen on {away})")
+    elif len(offering) < len(serving):
+        hosts = " or ".join(sorted({offer.host for offer in offering}))
+        scene.warn(f"{draft.name} may come to a host without {name}; say `vantage: {hosts}`")
 
 
 def _offers(offer: WorkerOffer, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.errors import StepError
@@ -38,6 +39,15 @@ def takes_user(operation: Operation) -> bool:
     """Whether an operation can act as another user: commands can, and Python over SSH."""
     by_ssh = operation.python is not None and operation.needs.connection == "ssh"
     return operation.at == "target" and (operation.argv is not None or by_ssh)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLogin:
+    """A login without its secrets, for who only wants to know what it can do."""
+
+    name: str
+    username: str
+    become: Mapping[str, Any] | None = None
 
 
 def find_user(

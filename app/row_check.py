@@ -194,4 +194,5 @@ def find_timeout(draft: Draft, parameters: Mapping[str, Any]) -> float:
         return draft.step.timeout_s
     run_for = parameters.get(draft.operation.run_for) if draft.operation.run_for else None
     least = run_for + RUN_FOR_MARGIN_S if isinstance(run_for, int | float) else 0
-    return max(draft.operation.timeout_s, least)
+    verify = draft.operation.verify
+    return max(draft.operation.timeout_s, least) + (verify.within_s if verify else 0)

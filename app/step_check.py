@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.errors import ExpressionError
+from app.login_check import check_logins
 from app.parameter_check import check_references, find_secrets
 from app.placement import check_capabilities, find_queue
 from app.plan import CheckedRow, CheckedStep
@@ -46,6 +47,7 @@ def check_step(draft: Draft, scene: Scene) -> CheckedStep:
         check_later(draft, scene) if dynamic else check_items(draft, scene)
     )
     _check_connections(draft, share.targets)
+    check_logins(draft, share.targets, scene)
     parameters = draft.step.parameters
     secrets = find_secrets(parameters) if draft.due else check_references(draft, scene)
     queue = find_queue(draft, scene)

@@ -1,13 +1,14 @@
 """What the check of a plan looks at beside the plan: inventory, workers, secrets, rules (pure)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from app.faults import Faults
 from app.plan import PlanStep
+from app.privilege import Login
 from app.render import knows_condition, knows_names
 from app.safety import Policy
 from app.selector import Selection, Selector, parse_selector
@@ -33,6 +34,10 @@ class Surroundings(Protocol):
 
     def secret_names(self) -> set[str]:
         """The names of the secrets that there are."""
+        ...
+
+    def logins(self, asset_ids: Collection[int]) -> Mapping[int, Login]:
+        """By asset, whose login a step on it would use; an asset without one is not in it."""
         ...
 
 
@@ -108,6 +113,7 @@ class Scene:
     limit: Limit | None = None
     warnings: list[str] = field(default_factory=list)
     _selections: dict[str, Selection] = field(default_factory=dict)
+    _logins: dict[int, Login | None] = field(default_factory=dict)
 
     @cached_property
     def offers(self) -> Sequence[WorkerOffer] | None:
@@ -118,6 +124,14 @@ class Scene:
     def secret_names(self) -> set[str]:
         """As `Surroundings.secret_names`."""
         return self.surroundings.secret_names()
+
+    def logins(self, asset_ids: Collection[int]) -> Mapping[int, Login | None]:
+        """As `Surroundings.logins`, with None for an asset that has none."""
+        missing = set(asset_ids) - self._logins.keys()
+        if missing:
+            found = self.surroundings.logins(missing)
+            self._logins |= {each: found.get(each) for each in missing}
+        return self._logins
 
     def select(self, targets: Any) -> Selection:  # noqa: ANN401  # any form of a selector
         """What `targets` means. Raises SelectorError."""

@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from app.command import build_command, show_command
-from app.errors import StepError
 from app.plan import CheckedPlan, CheckedRow, CheckedStep
+from app.preview import show_run
+from app.privilege import Login
 from app.worker_offer import WorkerOffer
 from tool_catalog.loader import Catalog
-from tool_catalog.model import Operation
 
 
 def show_check(plan: CheckedPlan) -> dict[str, Any]:
@@ -25,9 +24,15 @@ def show_check(plan: CheckedPlan) -> dict[str, Any]:
 
 
 def show_dry_run(
-    plan: CheckedPlan, catalog: Catalog, workers: Sequence[WorkerOffer]
+    plan: CheckedPlan,
+    catalog: Catalog,
+    workers: Sequence[WorkerOffer],
+    logins: Mapping[int, Login],
 ) -> dict[str, Any]:
-    """As the check, and for each row the masked command, its lock and the live workers."""
+    """As the check, and for each row its masked commands, login, lock and the live workers.
+
+    `logins` are those of `named_assets`, by asset.
+    """
     shown = show_check(plan)
     for passes, members in zip(_group(plan), shown["steps"], strict=True):
         queue = passes[0].queue
@@ -38,9 +43,15 @@ def show_dry_run(
             command
             for number, step in enumerate(passes, 1)
             if not step.dynamic
-            for command in _commands(step, number if len(passes) > 1 else None, catalog)
+            for command in _commands(step, number if len(passes) > 1 else None, catalog, logins)
         ]
     return shown
+
+
+def named_assets(plan: CheckedPlan) -> set[int]:
+    """The ids of the assets that the plan's rows act on."""
+    targets = (row.target for step in plan.steps for row in step.rows if row.target)
+    return {target.asset_id for target in targets if target.asset_id is not None}
 
 
 def _group(plan: CheckedPlan) -> list[list[CheckedStep]]:
@@ -83,8 +94,11 @@ def _name_targets(step: CheckedStep) -> list[str]:
     return list(dict.fromkeys(row.target.name for row in step.rows if row.target))
 
 
-def _commands(step: CheckedStep, batch: int | None, catalog: Catalog) -> list[dict[str, Any]]:
-    operation = catalog.operation(catalog.find(step.tool), step.operation)
+def _commands(
+    step: CheckedStep, batch: int | None, catalog: Catalog, logins: Mapping[int, Login]
+) -> list[dict[str, Any]]:
+    tool = catalog.find(step.tool)
+    operation = catalog.operation(tool, step.operation)
     return [
         {
             "batch": batch,
@@ -92,18 +106,12 @@ def _commands(step: CheckedStep, batch: int | None, catalog: Catalog) -> list[di
             "item": row.item,
             "connection": row.target.connection if row.target else None,
             "lock": row.mutex,
-            "command": _show_row(operation, row),
+            **show_run(tool, operation, row, step.run_as, _login_of(row, logins)),
         }
         for row in step.rows
     ]
 
 
-def _show_row(operation: Operation, row: CheckedRow) -> dict[str, Any]:
-    """Parameters hold secrets by name only, so they may be shown."""
-    try:
-        shown = show_command(build_command(operation, row.parameters))
-    except StepError as error:
-        return {"kind": "refused", "message": error.message}
-    if shown["kind"] == "python":
-        shown["parameters"] = dict(row.parameters)
-    return shown
+def _login_of(row: CheckedRow, logins: Mapping[int, Login]) -> Login | None:
+    asset_id = row.target.asset_id if row.target else None
+    return None if asset_id is None else logins.get(asset_id)

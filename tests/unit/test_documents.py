@@ -56,6 +56,9 @@ class AnyFarm:
     def secret_names(self):
         return {"hook-token"}
 
+    def logins(self, asset_ids):
+        return {}
+
 
 @pytest.fixture(scope="module")
 def catalog():

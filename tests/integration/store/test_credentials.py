@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.errors import ConfigError, Conflict, NotFound, SealBroken, UserError
+from app.privilege import KnownLogin
 from app.step import Credential, Secret
 from app.store.credentials import Vault
 from app.store.inventory import create_asset, delete_asset
@@ -364,3 +365,21 @@ def test_keys_for_different_purposes_differ():
     ring = Keyring([OLD])
     assert ring.derive("a") != ring.derive("b")
     assert OLD not in (*ring.derive("a"), ring.current_id.encode())
+
+
+def test_logins_are_those_that_steps_would_use_without_their_secrets(vault, host_ids):
+    web, other = host_ids
+    plain = Credential("fleet", "ops", password=Secret(CANARY))
+    vault.put_credential("default", "fleet", plain, "web-01", "web-02")
+    vault.put_credential("default", "web", LOGIN, "web-01")
+    vault.put_credential("elsewhere", "theirs", LOGIN)
+    logins = vault.logins("default", [web, other, 999])
+    assert logins == {
+        web: KnownLogin("web", "ada", {"method": "sudo", "user": "root"}),
+        other: KnownLogin("fleet", "ops", None),
+    }
+    for asset_id, login in logins.items():
+        used = vault.credential_for("default", asset_id)
+        assert (used.name, used.username, used.become) == (login.name, login.username, login.become)
+    assert CANARY not in str(logins)
+    assert vault.logins("elsewhere", [web]) == {}

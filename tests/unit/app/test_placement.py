@@ -7,7 +7,8 @@ CAPTURE = "steps: [{tool: tcpdump, parameters: {interface: eth0}}]"
 
 
 def offer(name="cap-1", queue="network.capture", seconds_ago=1.0, **more):
-    members = {"programs": {"tcpdump": "4.99"}, "capabilities": ("net_raw",), **more}
+    standard = {"capabilities": ("net_raw",), "interfaces": ("eth0", "lo")}
+    members = {"programs": {"tcpdump": "4.99"}, **standard, **more}
     queues = (queue, f"network.capture.{name}")
     return WorkerOffer(name, name, "capture", queues, 4, seconds_ago=seconds_ago, **members)
 
@@ -62,6 +63,7 @@ def test_a_capability_that_is_absent_now_is_a_warning(check, farm, absent):
     assert check(CAPTURE).warnings == (
         "tcpdump waits: net_raw is absent now (seen on cap-1)",
         "tcpdump waits: tcpdump is absent now (seen on cap-1)",
+        "tcpdump waits: eth0 is absent now (seen on cap-1)",
     )
     farm.workers.append(offer("cap-2"))
     assert check(CAPTURE).warnings == ()
@@ -87,3 +89,34 @@ def test_a_step_that_is_due_waits_for_its_worker(due, farm):
     farm.workers = None
     step = due(text, {"a": {"summary": "eth1"}})
     assert step.needs["interface"] == "eth1"
+
+
+def test_an_interface_that_nobody_has_is_refused_with_those_that_there_are(check, farm):
+    farm.workers = [offer(), offer("cap-2", interfaces=("wlan0",))]
+    fault = fault_of(check, CAPTURE.replace("eth0", "eth9"))
+    assert (fault.path, fault.code) == ("steps[0].parameters.interface", "no_capability")
+    assert fault.message == "no worker has offered the network interface eth9 in the last 24 h"
+    assert (fault.given, fault.allowed) == ("eth9", "eth0, lo, wlan0")
+
+
+def test_an_interface_of_another_host_does_not_count(check, farm):
+    farm.workers = [offer("cap-1"), offer("cap-2", interfaces=("wlan0",))]
+    text = CAPTURE.replace("tool: tcpdump", "tool: tcpdump, vantage: cap-2")
+    assert fault_of(check, text).given == "eth0"
+    assert check(text.replace("eth0", "wlan0")).warnings == ()
+
+
+def test_a_step_that_may_come_to_the_wrong_host_is_warned_of(check, farm):
+    farm.workers = [offer("cap-1"), offer("cap-2", interfaces=("wlan0",))]
+    (warning,) = check(CAPTURE).warnings
+    assert warning == "tcpdump may come to a host without eth0; say `vantage: cap-1`"
+
+
+def test_an_interface_that_is_absent_now_is_a_warning(check, farm):
+    farm.workers = [offer("cap-1", stopped=True), offer("cap-2", interfaces=("wlan0",))]
+    assert "tcpdump waits: eth0 is absent now (seen on cap-1)" in check(CAPTURE).warnings
+
+
+def test_any_stands_for_every_interface(check, farm):
+    farm.workers = [offer()]
+    assert check(CAPTURE.replace("eth0", "any")).warnings == ()

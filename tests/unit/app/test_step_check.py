@@ -55,6 +55,9 @@ class Farm:
     def secret_names(self):
         return set()
 
+    def logins(self, asset_ids):
+        return {}
+
 
 @pytest.fixture
 def reject(tmp_path):

@@ -21,7 +21,7 @@ steps:
 def steps(check, catalog):
     offer = WorkerOffer("w-1", "h", "automation", ("automation",), 1)
     gone = WorkerOffer("w-2", "h", "automation", ("automation",), 1, stopped=True)
-    shown = show_dry_run(check(ROLLING), catalog, [offer, gone])
+    shown = show_dry_run(check(ROLLING), catalog, [offer, gone], {})
     return {step["id"]: step for step in shown["steps"]}
 
 
