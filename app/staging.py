@@ -213,7 +213,8 @@ class _Spreader:
         self, draft: Draft, steps: Sequence[CheckedStep], shares: Sequence[Pass]
     ) -> None:
         """Let later expressions know whether the step has one row or several."""
-        own = self._count_own(draft)
+        waits = steps[0].dynamic and steps[0].skipped is None
+        own = self._count_own(draft) if waits else None
         counts = [self._count(step, share, own) for step, share in zip(steps, shares, strict=True)]
         if None not in counts:
             known = self._ground.known.steps[draft.key]
