@@ -6,7 +6,8 @@ resolved there, every address it has is judged, and the connection goes to one o
 
 import ipaddress
 import socket
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import cast
 
 from app.errors import ConfigError, StepError
@@ -15,6 +16,14 @@ from tool_catalog.model import Reason
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+#: Address family and socket address.
+Place = tuple[int, tuple[str, int]]
+
+#: What people number their own networks with (RFC 1918). RFC 4193 is not here: AWS has its
+#: metadata at fd00:ec2::254.
+INTERNAL: tuple[Network, ...] = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
+)
 #: RFC 6052: IPv4 addresses as an IPv6-only network shows them.
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 #: RFC 3879: deprecated, still private, and `is_global` for Python.
@@ -43,6 +52,10 @@ class AddressGuard:
                 names.add(entry.lower().rstrip("."))
         return cls(frozenset(names), tuple(networks))
 
+    def with_internal(self) -> "AddressGuard":
+        """One that lets people's own networks pass, too; loopback and metadata it does not."""
+        return replace(self, networks=(*self.networks, *INTERNAL))
+
     def lists(self, host: str) -> bool:
         """Whether the allow-list names this host, or holds this literal address."""
         name = host.lower().strip("[]").rstrip(".")
@@ -54,18 +67,24 @@ class AddressGuard:
 
         Raises StepError: refused_by_policy, not_found (no such name) or unreachable (transient).
         """
+        return self.open_first(host, self.resolve(host, port), timeout_s)
+
+    @staticmethod
+    def open_first(host: str, addresses: Sequence[Place], timeout_s: float) -> socket.socket:
+        """Open a connection to the first of the resolved addresses that answers."""
         last: OSError | None = None
-        for family, address in self.resolve(host, port):
+        for family, address in addresses:
             try:
                 return _open(family, address, timeout_s)
             except OSError as error:
                 last = error
         detail = "timed out" if isinstance(last, TimeoutError) else (last and last.strerror)
+        port = addresses[0][1][1]
         raise StepError(
             Reason.UNREACHABLE, f"cannot connect to {host} port {port}: {detail}", transient=True
         )
 
-    def resolve(self, host: str, port: int) -> list[tuple[int, tuple[str, int]]]:
+    def resolve(self, host: str, port: int) -> list[Place]:
         """(family, socket address) of a host; raises StepError when any address is forbidden."""
         bare = host.strip("[]").rstrip(".")
         try:

@@ -3,9 +3,8 @@
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -19,12 +18,11 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from app.errors import StepError, Stopped
 from tasks.runners.addresses import AddressGuard
+from tasks.runners.cutoff import CutOff
 from tool_catalog.model import Reason
 
 #: The longest that connecting may take; also where urllib3 was given no limit of its own.
 CONNECT_TIMEOUT_S = 10.0
-#: How soon a set `cancelled` or a passed deadline is noticed.
-_TICK_S = 0.1
 _READ_BYTES = 64 * 1024
 
 #: What requests, urllib3 and sockets raise for a server that cannot be talked to.
@@ -206,20 +204,18 @@ class _Exchange:
         self._host = host
         self._bounds = bounds
         self._timeout_s = 0.0
-        self._cut_by: str | None = None
-        self._ended = threading.Event()
+        self._cut_off = CutOff(bounds.cancelled)
 
     def begin(self, opened: socket.socket | None) -> None:
         """Called when connected; from here on a failure means that the request may have arrived."""
         self._bounds.before_send()
         self.begun = True
         self._timeout_s = self._bounds.seconds_left()
-        # A socket's own limit starts anew with every byte that drips in.
-        threading.Thread(target=self._watch, args=(opened,), daemon=True).start()
+        self._cut_off.watch(opened, self._timeout_s)
 
     def end(self) -> None:
         """The answer is here, or never will be."""
-        self._ended.set()
+        self._cut_off.end()
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -231,33 +227,18 @@ class _Exchange:
 
     def refuse_cut(self) -> None:
         """Raise where what came may look whole only because we have ended it."""
-        if self._cut_by is not None:
+        if self._cut_off.by is not None:
             raise self._explain(TimeoutError())
-
-    def _watch(self, opened: socket.socket | None) -> None:
-        until = time.monotonic() + self._timeout_s
-        cancelled = self._bounds.cancelled
-        while not self._ended.wait(max(0.0, min(_TICK_S, until - time.monotonic()))):
-            if cancelled is not None and cancelled.is_set():
-                self._cut_by = "cancel"
-            elif time.monotonic() >= until:
-                self._cut_by = "time"
-            else:
-                continue
-            if opened is not None:
-                with suppress(OSError):  # closed by its owner meanwhile
-                    socket.socket.shutdown(opened, socket.SHUT_RDWR)
-            return
 
     def _explain(self, error: Exception) -> StepError:
         host = self._host
         if not self.begun:
             return StepError(Reason.UNREACHABLE, f"cannot connect to {host}", transient=True)
         unknown = "whether the request took effect is unknown"
-        if self._cut_by == "cancel":
+        if self._cut_off.by == "cancel":
             return Stopped(f"the request to {host} was cut off; {unknown}", verified=False)
         slow = isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError)
-        if self._cut_by == "time" or slow:
+        if self._cut_off.by == "time" or slow:
             reason, what = Reason.TIMEOUT, f"gave no whole answer within {self._timeout_s:g} s"
         else:
             reason, what = Reason.UNREACHABLE, "closed the connection before it had answered"

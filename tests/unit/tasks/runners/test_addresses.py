@@ -136,3 +136,20 @@ def test_a_name_server_that_is_silent_may_be_asked_again(monkeypatch):
     with pytest.raises(StepError) as caught:
         AddressGuard().resolve("nowhere.example", 443)
     assert caught.value.transient
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "172.31.0.1", "192.168.7.7", "::ffff:10.0.0.1"])
+def test_people_s_own_networks_are_for_those_who_ask(monkeypatch, address):
+    with pytest.raises(StepError):
+        resolve(AddressGuard(), monkeypatch, address)
+    assert resolve(AddressGuard().with_internal(), monkeypatch, address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "::1", "169.254.169.254", "fd00:ec2::254", "100.100.100.200", "0.0.0.0"],
+)
+def test_loopback_and_metadata_are_no_one_s_own_network(monkeypatch, address):
+    with pytest.raises(StepError) as caught:
+        resolve(AddressGuard().with_internal(), monkeypatch, address)
+    assert caught.value.reason is Reason.REFUSED_BY_POLICY
