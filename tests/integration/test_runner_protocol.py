@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,8 @@ from tasks.runners.fake import Answer, FakeRunner
 from tasks.runners.local import LocalRunner
 from tasks.runners.ssh import SshRunner
 from tasks.runners.table import make_runners
+from tasks.runners.winrm import WinrmRunner
+from tests.lab.wsman import Planted
 from tool_catalog.model import Reason
 
 SAYS = Command(kind="argv", argv=("sh", "-c", "echo one; echo two; echo three >&2; exit 3"))
@@ -30,10 +33,39 @@ def fake_answer(call):
     return Answer(RawOutput(exit_code=3, stdout=b"one\ntwo\n", stderr=b"three\n"))
 
 
-@pytest.fixture(params=["fake", "local", "ssh"])
+@pytest.fixture
+def over_winrm(windows):
+    """The same commands as scripts, whose answers a double of a Windows host plays back."""
+    missing = "ObjectNotFound: CommandNotFoundException: The term 'no-such-program' is unknown\n"
+    windows.double.planted += [
+        Planted(SAYS.argv[-1], pieces=(out(b"one\n"), out(b"two\n"), err(b"three\n")), exit_code=3),
+        Planted(SLOW.argv[-1], pieces=(out(b"begun\n"),), gate=threading.Event()),
+        Planted(MISSING.argv[-1], pieces=(err(missing.encode()),), exit_code=1),
+    ]
+    runner = WinrmRunner(Path("/nonexistent"))
+
+    def run(command, control):
+        script = replace(command, kind="powershell", argv=(), script=command.argv[-1])
+        return runner.run(script, windows.target, windows.credential, control)
+
+    return run
+
+
+def out(data):
+    return "stdout", data
+
+
+def err(data):
+    return "stderr", data
+
+
+@pytest.fixture(params=["fake", "local", "ssh", "winrm"])
 def run(request, tmp_path):
     """`run(command, control)` on one of the runners."""
     target, credential = LOCAL, None
+    if request.param == "winrm":
+        yield request.getfixturevalue("over_winrm")
+        return
     if request.param == "fake":
         runner = FakeRunner(answer=fake_answer)
     elif request.param == "local":
