@@ -182,6 +182,13 @@ def make_systemd_hosts(require_systemd_hosts):
         yield lambda count, stem="web": hosts.start(*_names(stem, count))
 
 
+@pytest.fixture(scope="module")
+def make_module_hosts(require_systemd_hosts):
+    """As `make_systemd_hosts`, for all tests of a file together."""
+    with Hosts() as hosts:
+        yield lambda count, stem="web": hosts.start(*_names(stem, count))
+
+
 @pytest.fixture(scope="session")
 def require_docker_engine(require_root, require_program):
     """What follows starts a Docker engine: skips on a laptop that cannot, fails in CI."""
