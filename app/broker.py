@@ -48,7 +48,7 @@ class Channel(kombu_redis.Channel):
     def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401  # kombu's word
         """Take a message; one that is no JSON is dropped instead of ending the worker."""
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # type: ignore[misc]  # kombu's stubs leave it out
         except ValueError:  # what the decoders of UTF-8, JSON and base64 raise
             log.error("dropped a message that could not be read")  # noqa: TRY400  # not our error
             return True
@@ -59,7 +59,7 @@ class Transport(kombu_redis.Transport):
 
     Channel = Channel
 
-    def _deliver(self, message: object, queue: str) -> None:
+    def _deliver(self, message: Any, queue: str | None) -> None:  # noqa: ANN401  # any JSON
         """Hand a message on; one that kombu could not open is dropped.
 
         kombu and Celery take a message's shape for granted, and what breaks it ends the worker.
