@@ -100,7 +100,7 @@ def _show_row(row: Mapping[str, Any]) -> dict[str, Any]:
     result = row.get("result") or {}
     target = row.get("target")
     reason = row.get("reason") or result.get("reason")
-    return {
+    shown = {
         "step_id": row["id"],
         "target": target["name"] if target else None,
         "item": row.get("item"),
@@ -123,6 +123,8 @@ def _show_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "blocked_by": row.get("blocked_by"),
         "stopped": result.get("stopped"),
     }
+    # Of an interrupted row: what a person should know before saying how it ended.
+    return shown | ({"evidence": row["evidence"]} if row.get("evidence") else {})
 
 
 def _state_of(rows: Sequence[Mapping[str, Any]]) -> State:

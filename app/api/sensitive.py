@@ -68,7 +68,15 @@ class EventFilter:
         return {**event, "data": data}
 
 
+def _hide_result(result: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {**result, **_HIDDEN, "summary": HIDDEN_NOTE}
+    if "evidence" in result:
+        late = [{**each, "summary": HIDDEN_NOTE} for each in result["evidence"]["late"]]
+        shown["evidence"] = {**result["evidence"], "lines": [], "late": late}
+    return shown
+
+
 def _hide_step(step: Mapping[str, Any]) -> dict[str, Any]:
     shown = {**step, "summary": HIDDEN_NOTE}
-    shown["results"] = [{**result, **_HIDDEN, "summary": HIDDEN_NOTE} for result in step["results"]]
+    shown["results"] = [_hide_result(result) for result in step["results"]]
     return shown | ({"output": None} if "output" in step else {})

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Engine, RowMapping, text
 
 from app.errors import Conflict, NotFound
-from app.outcome import summarise
 from app.store.db import guard_unavailable
+from app.store.views import show_approval, show_event, show_execution, show_head
 
 MIN_PREFIX = 8
 EXECUTIONS_LIMIT = 500
@@ -20,7 +19,8 @@ EVENTS_LIMIT = 1000
 _EXECUTION = """
     select e.id, e.name, e.state, e.source, e.warnings, e.created_at, e.finished_at, e.plan_digest,
            e.cancel_requested_at, e.cancelled_by, e.cancel_reason, e.finally_stage,
-           e.idempotency_key, e.plan_name, e.plan_version, e.rerun_of, p.name as principal,
+           e.idempotency_key, e.plan_name, e.plan_version, e.rerun_of, e.run, e.waiting,
+           e.interrupted, p.name as principal,
            array(select r.id from executions r where r.rerun_of = e.id order by r.id) as reruns
     from executions e join principals p on p.id = e.principal_id
 """
@@ -28,6 +28,21 @@ _STEPS = """
     select id, position, key, stage, target_index, tool, operation, effect, state, attempt, queue,
            worker, blocked_by, reason, result, target, item, run_as, started_at, sent_at, not_before
     from steps where execution_id = :execution order by position, stage, target_index, id
+"""
+_EVIDENCE = """
+    select s.id, step_evidence(s) as evidence from steps s
+    where s.execution_id = :execution and s.state = 'interrupted'
+"""
+_APPROVALS = """
+    select a.id, a.execution_id, e.name, p.name as principal, a.step_id, a.digest, a.needed,
+           a.shown, a.asked_at, a.expires_at, a.given, a.decision, a.decided_at, a.decided_by,
+           a.reason
+    from approvals a join executions e on e.id = a.execution_id
+    join principals p on p.id = e.principal_id
+    where a.tenant = :tenant and (cast(:id as bigint) is null or a.id = :id)
+      and (cast(:execution as uuid) is null or a.execution_id = :execution)
+      and (not :open or a.decision is null)
+    order by a.asked_at, a.id limit :limit
 """
 # Only what is below every running transaction: a late commit with a lower id would be missed
 # for ever by a reader that goes by id alone.
@@ -114,8 +129,38 @@ class Records:
         )
         if not found:
             raise NotFound(f"no execution {execution_id}", hint="see 'opsfarm executions list'")
-        rows = self._read(_STEPS, execution=execution_id)
-        return show_execution(found[0], rows)
+        head = found[0]
+        rows = [dict(row) for row in self._read(_STEPS, execution=execution_id)]
+        if head["interrupted"]:
+            known = {
+                row["id"]: row["evidence"] for row in self._read(_EVIDENCE, execution=execution_id)
+            }
+            rows = [row | {"evidence": known.get(row["id"])} for row in rows]
+        waits = self.list_approvals(tenant, execution_id) if head["waiting"] else []
+        return show_execution(head, rows) | {"approvals": waits}
+
+    def list_approvals(
+        self, tenant: str, execution_id: UUID | None = None, *, decided: bool = False
+    ) -> list[dict[str, Any]]:
+        """What waits for a yes, oldest first; with `decided`, what was decided, too."""
+        rows = self._read(
+            _APPROVALS,
+            tenant=tenant,
+            id=None,
+            execution=execution_id,
+            open=not decided,
+            limit=EXECUTIONS_LIMIT,
+        )
+        return [show_approval(row) for row in rows]
+
+    def read_approval(self, tenant: str, approval_id: int) -> dict[str, Any]:
+        """One approval: what it shows, what it needs, who said what. Raises NotFound."""
+        rows = self._read(
+            _APPROVALS, tenant=tenant, id=approval_id, execution=None, open=False, limit=1
+        )
+        if not rows:
+            raise NotFound(f"no approval {approval_id}", hint="see 'opsfarm approvals list'")
+        return show_approval(rows[0])
 
     def read_plan(self, execution_id: UUID) -> dict[str, Any]:
         """The plan of an execution as it is kept, with what its request gave; raises NotFound."""
@@ -147,7 +192,7 @@ class Records:
             before=before,
             limit=min(limit, EXECUTIONS_LIMIT),
         )
-        return [_show_head(row) for row in rows]
+        return [show_head(row) for row in rows]
 
     def read_state(self, execution_id: UUID) -> str:
         """The state alone: what a waiter asks."""
@@ -165,7 +210,8 @@ class Records:
             place = (row["xid"], row["id"])
             is_output = row["kind"] == "step.output"
             cursor = Cursor(cursor.event, place) if is_output else Cursor(place, cursor.chunk)
-            views.append(_show_event(row, cursor))
+            body = show_event(row, str(cursor))
+            views.append(EventView(cursor, row["execution_id"], row["tenant"], body))
         return views, cursor
 
     def newest_cursor(self) -> Cursor:
@@ -182,66 +228,3 @@ class Records:
     def _read(self, query: str, **values: Any) -> Sequence[RowMapping]:  # noqa: ANN401  # bound values
         with guard_unavailable(), self._engine.connect() as connection:
             return connection.execute(text(query), values).mappings().all()
-
-
-def show_execution(head: RowMapping, rows: Sequence[RowMapping]) -> dict[str, Any]:
-    """The execution JSON: its head and one entry for each step of the plan."""
-    steps = []
-    for _, group in groupby(rows, key=lambda row: row["position"]):
-        of_step = [dict(row) for row in group]
-        section = "finally" if of_step[0]["stage"] >= head["finally_stage"] else "main"
-        steps.append(summarise(of_step, section=section))
-    started = [row["started_at"] for row in rows if row["started_at"]]
-    delayed = any(_waits_for_the_broker(row) for row in rows)
-    return _show_head(head) | {
-        "started_at": _iso(min(started)) if started else None,
-        "delivery": "delayed" if delayed else "sent",
-        "warnings": list(head["warnings"]),
-        "cancel_reason": head["cancel_reason"],
-        "plan_digest": head["plan_digest"],
-        "steps": steps,
-    }
-
-
-def _waits_for_the_broker(row: RowMapping) -> bool:
-    """Runnable and not published: not held by a mutex, not waiting for its next try."""
-    held = row["blocked_by"] is not None or row["not_before"] is not None
-    return row["state"] == "queued" and row["sent_at"] is None and not held
-
-
-def _show_head(row: RowMapping) -> dict[str, Any]:
-    return {
-        "execution_id": str(row["id"]),
-        "name": row["name"],
-        "state": row["state"],
-        "principal": row["principal"],
-        "source": row["source"],
-        "plan": {"name": row["plan_name"], "version": row["plan_version"]}
-        if row["plan_name"]
-        else None,
-        "rerun_of": str(row["rerun_of"]) if row["rerun_of"] else None,
-        "reruns": [str(rerun) for rerun in row["reruns"]],
-        "key": row["idempotency_key"],
-        "created_at": _iso(row["created_at"]),
-        "finished_at": _iso(row["finished_at"]),
-        "cancel_requested_at": _iso(row["cancel_requested_at"]),
-        "cancelled_by": row["cancelled_by"],
-    }
-
-
-def _show_event(row: RowMapping, cursor: Cursor) -> EventView:
-    execution_id = row["execution_id"]
-    body = {
-        "id": str(cursor),
-        "at": _iso(row["at"]),
-        "execution_id": str(execution_id) if execution_id else None,
-        "step_id": row["step_id"],
-        "kind": row["kind"],
-        "actor": row["actor"],
-        "data": row["data"],
-    }
-    return EventView(cursor, execution_id, row["tenant"], body)
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None

@@ -51,10 +51,10 @@ language plpgsql stable as $$
 declare
     v_ids bigint[] := '{}'; r record;
 begin
-    for r in select id, linkable from steps
+    for r in select id, linkable and state = 'pending' as rides from steps
              where execution_id = p_execution and stage > p_stage and stage <= p_stage + 9
              order by stage, id loop
-        exit when not r.linkable;
+        exit when not r.rides;
         v_ids := v_ids || r.id;
     end loop;
     return v_ids;
