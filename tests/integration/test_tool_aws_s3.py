@@ -102,9 +102,9 @@ def test_an_artifact_is_stored_and_twice_is_as_once(run, bucket, s3, tmp_path):
 
 
 @pytest.mark.proves("aws-s3", "write")
-def test_a_text_is_stored(run, bucket, s3):
+def test_a_text_is_stored_and_twice_is_as_once(run, bucket, s3):
     given = {"bucket": bucket, "key": "status", "text": "all 'is' wéll\n"}
-    assert run("write", given).state is State.SUCCEEDED
+    assert [run("write", given).state for _ in range(2)] == [State.SUCCEEDED] * 2
     stored = s3.get_object(Bucket=bucket, Key="status")
     assert stored["Body"].read().decode() == "all 'is' wéll\n"
     assert stored["ContentType"] == "text/plain; charset=utf-8"
@@ -127,6 +127,17 @@ def test_a_bucket_comes_and_goes(run, s3):
     assert (again.reason, name in again.summary) == (Reason.CONFLICT, True)
     gone = run("remove_bucket", {"bucket": name, "confirm": True, "region": "eu-west-1"})
     assert (gone.state, name in names(s3)) == (State.SUCCEEDED, False)
+
+
+def test_a_bucket_that_was_made_is_looked_for(step_bench, s3, moto_server):
+    name = f"made-{secrets.token_hex(6)}"
+    login = {"access_key_id": "AKIDPLANTED", "secret_access_key": {"$secret": "key"}}
+    given = {"endpoint": moto_server, "bucket": name, **login}
+    for operation, more in (("make_bucket", {}), ("remove_bucket", {"confirm": True})):
+        done = step_bench.run("aws-s3", operation, {**given, **more}, secrets={"key": SECRET})
+        assert done.result.state is State.SUCCEEDED, done.result.summary
+        assert len(done.kept.armed) == 1
+        assert (name in names(s3)) is (operation == "make_bucket")
 
 
 def test_a_bucket_with_objects_stays(run, bucket, s3):
