@@ -1,0 +1,150 @@
+-- What a person, or a probe, says of a step whose outcome nobody saw; and what a person starts again.
+
+-- What there is to know about a row: when it may have acted, the last lines that it wrote, and
+-- results that came too late to count.
+create function step_evidence(s steps) returns jsonb language sql stable as $$
+    select jsonb_build_object(
+        'attempt', s.attempt, 'worker', s.worker, 'started_at', s.started_at, 'armed_at', s.armed,
+        'reason', s.reason, 'last_output_at', o.at, 'lines', coalesce(o.lines, '[]'),
+        'late', coalesce((
+            select jsonb_agg(v.data || jsonb_build_object('at', v.at) order by v.id)
+            from events v
+            where v.execution_id = s.execution_id and v.step_id = s.id and v.kind = 'result.late'),
+            '[]'))
+    from (values (1)) as one left join lateral (
+        select c.at, c.lines from output_chunks c
+        where c.execution_id = s.execution_id and c.step_id = s.id order by c.id desc limit 1
+    ) o on true
+$$;
+
+-- Back to the queue, as if it had not begun, by word of `p_actor`.
+create function requeue(e executions, s steps, p_actor text, p_more jsonb, p_send int) returns jsonb
+language plpgsql as $$
+begin
+    if s.state = 'interrupted' then e.interrupted := e.interrupted - 1; end if;
+    update steps set state = 'queued', token = null, sent_at = null, armed = null, reason = null,
+        not_before = null, queued_at = clock_timestamp()
+    where id = s.id;
+    perform tell(s.tenant, s.execution_id, s.id, 'step.queued', p_actor, step_facts(s) || p_more);
+    e := keep(e);
+    if s.mutex is not null then perform pg_notify('opsfarm_dispatch', 'mutex'); end if;
+    return send_next(e, null, s.id - 1, least(p_send, 1))
+        || jsonb_build_object('accepted', true, 'execution_state', e.state);
+end $$;
+
+-- A person says how an interrupted row ended: succeeded, failed, skipped, or that it may run again
+-- (retry). Null: there is no such row. Skipping what a cancel covers cancels it.
+create function resolve_step(
+    p_execution uuid, p_step bigint, p_as text, p_actor text, p_reason text, p_send int
+) returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    e executions; s steps; v_told jsonb; v_evidence jsonb;
+begin
+    select * into e from executions where id = p_execution for update;
+    select * into s from steps where id = p_step and execution_id = p_execution for update;
+    if not found then return null; end if;
+    if s.state <> 'interrupted' or (p_as = 'retry' and s.stage < e.cancel_below) then
+        return jsonb_build_object('accepted', false, 'state', s.state,
+                                  'cancelled', s.stage < e.cancel_below);
+    end if;
+    v_evidence := step_evidence(s);
+    v_told := jsonb_build_object(
+        'resolved', jsonb_build_object('as', p_as, 'why', p_reason,
+                                       'evidence', v_evidence - 'lines'),
+        'lines', v_evidence -> 'lines');
+    if p_as = 'retry' then return requeue(e, s, p_actor, v_told, p_send); end if;
+    return settle(
+        p_step, null, '{interrupted}',
+        case when p_as = 'skipped' and s.stage < e.cancel_below then 'cancelled' else p_as end,
+        'resolved',
+        coalesce(s.result, '{}') || jsonb_build_object(
+            'summary', format('%s says %s: %s', p_actor, p_as, p_reason)),
+        null, p_send, p_actor, v_told);
+end $$;
+
+-- What the operation's own probe found after an unknown outcome: done, not_done (it may run again
+-- while it has starts left) or unknown (nobody knows more than before). `p_token` null: the row is
+-- interrupted, and nobody holds it.
+create function probe_step(
+    p_step bigint, p_token uuid, p_found text, p_result jsonb, p_link bigint, p_send int
+) returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    e executions; s steps; v_told jsonb;
+begin
+    select x.* into e from executions x
+    where x.id = (select execution_id from steps where id = p_step) for update;
+    select * into s from steps where id = p_step for update;
+    if not found or s.repeat <> 'probe' or not may_touch(s.domain) or s.armed is null
+       or not s.state in ('running', 'interrupted')
+       or (case when p_token is null then s.state = 'running'
+                else s.token is distinct from p_token end) then
+        return jsonb_build_object('accepted', false, 'state', s.state);
+    end if;
+    v_told := jsonb_build_object('probe', jsonb_build_object(
+        'found', p_found, 'evidence', p_result -> 'output'));
+    if p_found = 'done' then
+        return settle(p_step, p_token, '{running,interrupted}', 'succeeded', 'resolved', p_result,
+                      p_link, p_send, null, v_told) || '{"to": "succeeded"}';
+    elsif p_found = 'not_done' and s.attempt < greatest(3, s.max_retries + 1)
+          and s.stage >= e.cancel_below then
+        return requeue(e, s, s.worker, v_told, p_send) || '{"to": "queued"}';
+    elsif p_found = 'not_done' then
+        return settle(p_step, p_token, '{running,interrupted}', 'failed', 'not_verified', p_result,
+                      null, p_send, null, v_told) || '{"to": "failed"}';
+    end if;
+    if s.state = 'running' then
+        perform interrupt_step(p_step, p_token, 'not_verified', p_result);
+    end if;
+    return jsonb_build_object('accepted', s.state = 'running', 'state', 'interrupted',
+                              'to', 'interrupted');
+end $$;
+
+-- Start a failed or cancelled execution again where it first failed: what failed, was cancelled or
+-- skipped from there on is to run once more; what succeeded is not. `p_only_failed`: on the targets
+-- that failed, and what acts on none. What was not approved stays so. Null: there is no such
+-- execution.
+create function resume_execution(
+    p_execution uuid, p_only_failed boolean, p_actor text, p_reason text, p_send int
+) returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    e executions; v_from int; v_names text[]; v_rows int;
+begin
+    select * into e from executions where id = p_execution for update;
+    if not found then return null; end if;
+    select min(stage), array_agg(target ->> 'name') filter (where state = 'failed')
+    into v_from, v_names
+    from steps where execution_id = e.id and state in ('failed', 'cancelled');
+    if e.finished_at is null or v_from is null or (p_only_failed and v_names is null) then
+        return jsonb_build_object('accepted', false, 'state', e.state);
+    end if;
+    if exists (select from approvals where execution_id = e.id and decision <> 'approved') then
+        return jsonb_build_object('accepted', false, 'state', e.state, 'approved', false);
+    end if;
+    update steps set state = 'pending', run = run + 1, attempt = 0, token = null, heartbeats = 0,
+        armed = null, worker = null, queued_at = null, sent_at = null, not_before = null,
+        blocked_by = null, started_at = null, finished_at = null, reason = null, result = null
+    where execution_id = e.id and stage >= v_from
+      and (state in ('failed', 'cancelled')
+           or (state = 'skipped' and reason is distinct from 'resolved'))
+      and (not p_only_failed or state = 'failed' or target is null
+           or target ->> 'name' = any (v_names));
+    get diagnostics v_rows = row_count;
+    delete from failure_counts where execution_id = e.id;
+    delete from dropouts where execution_id = e.id;
+    update executions set run = run + 1 where id = e.id returning run into e.run;
+    select count(*) into e.cancelled from steps where execution_id = e.id and state = 'cancelled';
+    e.failed := 0;
+    e.stage := v_from - 1;
+    e.stage_open := 0;
+    e.stopping := false;
+    e.cancel_below := 0;
+    e.cancel_requested_at := null;
+    e.cancelled_by := null;
+    e.cancel_reason := null;
+    e.finished_at := null;
+    perform tell(e.tenant, e.id, null, 'execution.resumed', p_actor, jsonb_build_object(
+        'reason', p_reason, 'only_failed', p_only_failed, 'rows', v_rows, 'run', e.run));
+    e := keep(advance(e, p_send));
+    return send_next(e, null, 0, p_send)
+        || jsonb_build_object('accepted', true, 'state', e.state);
+end $$;
