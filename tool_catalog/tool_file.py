@@ -17,6 +17,7 @@ from tool_catalog.operation_checks import (
     check_operation,
     names_in_words,
 )
+from tool_catalog.request_checks import check_request
 from tool_catalog.script_checks import check_script
 
 _TOOL_KEYS = ("summary", "execution_location", "default", "parameters", "errors", "operations")
@@ -130,6 +131,7 @@ def _read_operation(name: Any, body: Mapping[str, Any], file: Mapping[str, Any])
         raise _bad_key(error, place, Operation) from None
     check_operation(operation, place)
     check_script(operation, place)
+    check_request(operation, place)
     return operation
 
 
