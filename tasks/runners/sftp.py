@@ -5,7 +5,6 @@ OpenSSH's server is run by sudo where another user is wanted: a subsystem runs a
 
 import hashlib
 import re
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -16,18 +15,18 @@ from typing import Self
 import paramiko
 from paramiko.sftp import CMD_EXTENDED
 
-from app.command import Command
-from app.errors import StepError, Stopped
+from app.errors import StepError
 from tasks.runners.base import StepControl
-from tasks.runners.remote import Become, is_refused, stdin_text, wrap
+from tasks.runners.remote import Become, is_refused
 from tasks.runners.ssh_connections import Session
+from tasks.runners.ssh_side import Side, keep_going
 from tool_catalog.model import Reason
 
 _BLOCK_BYTES = 255 * 1024
-#: How long the host may say nothing before we look at cancel and deadline again.
-_QUIET_S = 1.0
-#: How long it may say nothing at all.
+#: How long the host may say nothing.
 _SILENT_S = 10.0
+#: How long it may take to write a file down to its disk.
+_SYNC_S = 60.0
 _STDERR_BYTES = 4096
 #: What sha256sum prints; a name with odd characters is escaped, and so marked.
 _SUM = re.compile(rb"\\?([0-9a-f]{64}) [ *]")
@@ -71,6 +70,7 @@ class RemoteFiles(AbstractContextManager["RemoteFiles"]):
     def __init__(self, session: Session, become: Become, control: StepControl) -> None:
         self._session = session
         self._become = become
+        self._side = Side(session, become, control)
         self._control = control
         #: Whether an effect may have come about, so that a lost connection leaves it unknown.
         self._armed = False
@@ -134,7 +134,7 @@ class RemoteFiles(AbstractContextManager["RemoteFiles"]):
     def digest(self, path: str, max_bytes: int) -> str:
         """SHA-256 in hex, reckoned by the host itself where it has sha256sum."""
         with self._saying("read", path):
-            found = _SUM.match(self._run("sha256sum", "--", path))
+            found = _SUM.match(self._side.run("sha256sum", "--", path))
         if found is not None:
             return found[1].decode()
         return self.read(path, lambda _block: None, max_bytes).sha256
@@ -142,7 +142,7 @@ class RemoteFiles(AbstractContextManager["RemoteFiles"]):
     def ask(self, *argv: str) -> bytes:
         """What a short program prints there, empty where it cannot be run."""
         with self._saying("run", argv[0]):
-            return self._run(*argv)
+            return self._side.run(*argv)
 
     def set_owner(self, path: str, uid: int, gid: int) -> None:
         """Give a file to somebody."""
@@ -178,7 +178,7 @@ class RemoteFiles(AbstractContextManager["RemoteFiles"]):
     ) -> Copied:
         digest, size_bytes = hashlib.sha256(), 0
         while block := read():
-            self._look_up()
+            keep_going(self._control)
             size_bytes += len(block)
             if size_bytes > max_bytes:
                 raise too_large(path, size_bytes, max_bytes)
@@ -186,21 +186,12 @@ class RemoteFiles(AbstractContextManager["RemoteFiles"]):
             write(block)
         return Copied(size_bytes, digest.hexdigest())
 
-    def _look_up(self) -> None:
-        """Raise where the step shall stop or its time is over."""
-        if self._control.cancelled.is_set():
-            raise Stopped("stopped while the file was copied", verified=True)
-        if not self._control.seconds_left:
-            raise StepError(
-                Reason.TIMEOUT,
-                f"the transfer took longer than {self._control.timeout_s:g} s; "
-                "give the step a longer timeout_s",
-            )
-
     def _sync(self, remote: paramiko.SFTPFile) -> None:
-        # No public call of paramiko's; a server that does not know it says so.
+        # No public call of paramiko's; a server that does not know it says so. It may take a while.
+        self._session.channel.settimeout(_SYNC_S)
         with suppress(OSError):
             self._client._request(CMD_EXTENDED, "fsync@openssh.com", remote.handle)  # noqa: SLF001  # see above
+        self._session.channel.settimeout(_SILENT_S)
 
     def _open(self) -> paramiko.SFTPClient:
         channel = self._session.channel
@@ -208,40 +199,10 @@ class RemoteFiles(AbstractContextManager["RemoteFiles"]):
             if self._become.user is None:
                 channel.invoke_subsystem("sftp")
             else:
-                self._start(channel, "sh", "-c", _SERVER)
+                self._side.start(channel, "sh", "-c", _SERVER)
             return paramiko.SFTPClient(channel)
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise self._closed(error) from None
-
-    def _start(self, channel: paramiko.Channel, *argv: str) -> None:
-        """Run a program on a channel; what follows on it is the program's standard input."""
-        marker = secrets.token_hex(16)
-        command = Command(kind="argv", argv=argv)
-        line = self._become.command_line(wrap(command, marker, self._control.seconds_left))
-        channel.exec_command(line)
-        channel.sendall(stdin_text(command, self._become, marker).encode())
-
-    def _run(self, *argv: str) -> bytes:
-        """The output of a program on a channel beside; a login may be for files alone."""
-        try:
-            with self._session.connection.create_session() as channel:
-                channel.settimeout(_QUIET_S)
-                self._start(channel, *argv)
-                channel.shutdown_write()
-                return b"".join(self._listen(channel))
-        except (OSError, paramiko.SSHException):
-            if self._session.connection.is_connected:
-                return b""
-            raise
-
-    def _listen(self, channel: paramiko.Channel) -> Iterator[bytes]:
-        while True:
-            self._look_up()
-            with suppress(TimeoutError):
-                block = channel.recv(_BLOCK_BYTES)
-                if not block:
-                    return
-                yield block
 
     def _closed(self, error: BaseException) -> StepError:
         """Why the conversation could not begin."""
