@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.json_text import make_storable
+from app.observe.redact import TELLING_NAMES
 from app.step import State, StepResult
 from tasks.http_status import FAILS_FOR_NOW, MAY_HAVE_ACTED, reason_of, show_status
 from tasks.parsers.base import ParseError, cut
@@ -26,6 +27,12 @@ _SUMMARY_FIELDS = 4
 #: Reasons that may pass by themselves.
 _TRANSIENT = frozenset({Reason.UNREACHABLE, Reason.TIMEOUT})
 
+#: What programs say to who is not root, where their tool file has no words of its own for it.
+_NOT_ROOT = re.compile(
+    r"(?i)permission denied|operation not permitted|access denied|must be (run as )?root"
+    r"|are you root|only root|need to be root|superuser|insufficient (permissions|privileges)"
+)
+_TELLING = re.compile(rf"(?i){TELLING_NAMES}$")
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -43,7 +50,7 @@ def interpret(operation: Operation, parameters: Mapping[str, Any], raw: RawOutpu
             return answer.failed(rule.reason, _say(rule, parameters, found))
     outcome = answer.outcome
     if outcome == "failed":
-        return _refused(answer) if raw.status else answer.failed(Reason.EXIT_CODE, _failure(answer))
+        return _refused(answer) if raw.status else _failed(answer)
     try:
         output = _read(answer, outcome)
     except ParseError as error:
@@ -109,6 +116,14 @@ class _Answer:
             duration_s=self.raw.duration_s,
             truncated=cut_short,
         )
+
+
+def _failed(answer: _Answer) -> StepResult:
+    """A command that ended as a failure."""
+    if answer.operation.root != "never" and _NOT_ROOT.search(answer.stderr):
+        words = f"{_failure(answer)}; run it with run_as: root"
+        return answer.failed(Reason.NO_PRIVILEGE, words)
+    return answer.failed(Reason.EXIT_CODE, _failure(answer))
 
 
 def _timed_out(answer: _Answer) -> StepResult:
@@ -197,6 +212,8 @@ def _scalars(output: object) -> list[str]:
         return []
     told = []
     for name, value in output.items():
+        if _TELLING.search(name):
+            continue  # without its name beside it nobody would see that it is a secret
         if isinstance(value, list):
             told.append(f"{len(value)} {name}")
         elif isinstance(value, str | int | float) and value != "":
@@ -210,7 +227,12 @@ def _decode(data: bytes) -> str:
 
 
 def _tail(data: bytes) -> str:
-    return _decode(data)[-TAIL_CHARACTERS:]
+    """The end of a stream; whole lines, where there are any: half a line may hide what it is."""
+    text = _decode(data)
+    if len(text) <= TAIL_CHARACTERS:
+        return text
+    end = text[-TAIL_CHARACTERS:]
+    return end[end.find("\n") + 1 :] or end
 
 
 def fit_output(output: object) -> tuple[object, bool]:

@@ -283,3 +283,39 @@ def test_a_server_in_between_does_not_know_whether_a_change_was_made():
     assert over_http(504, **change).unknown
     assert not over_http(504).unknown
     assert not over_http(500, **change).unknown
+
+
+def test_the_end_of_a_stream_begins_with_a_whole_line():
+    lines = [f"password={n:05}" for n in range(1000)]
+    tail = result_of("\n".join(lines)).stdout_tail
+    assert len(tail) <= 2000
+    assert tail.splitlines() == lines[-len(tail.splitlines()) :]
+    assert result_of("x" * 5000).stdout_tail == "x" * 2000
+
+
+def test_a_summary_tells_no_value_whose_name_tells_a_secret():
+    output = {"parser": "json"}
+    given = json.dumps({"user": "ada", "password": "hunter2", "api_key": "k-4711"})
+    assert result_of(given, output=output).summary == "user ada"
+
+
+@pytest.mark.parametrize(
+    ("root", "said", "reason"),
+    [
+        ("maybe", "tool: /x: Permission denied", Reason.NO_PRIVILEGE),
+        ("maybe", "E: are you root?", Reason.NO_PRIVILEGE),
+        ("needed", "this must be run as root", Reason.NO_PRIVILEGE),
+        ("maybe", "no such thing", Reason.EXIT_CODE),
+        ("never", "tool: /x: Permission denied", Reason.EXIT_CODE),
+    ],
+)
+def test_who_may_need_root_is_told_so(root, said, reason):
+    result = result_of(exit_code=1, stderr=said, root=root)
+    assert result.reason is reason
+    assert ("run_as: root" in result.summary) is (reason is Reason.NO_PRIVILEGE)
+
+
+def test_a_tool_has_its_own_words_for_a_missing_right():
+    rule = {"match": "denied", "reason": "refused_by_device", "say": "locked"}
+    result = result_of(exit_code=1, stderr="Permission denied", root="maybe", errors=[rule])
+    assert result.summary == "locked"
