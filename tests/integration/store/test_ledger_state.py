@@ -1,24 +1,31 @@
 """Random walks over random plans: the counters and the state say what the rows say."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.errors import Conflict
 from app.outcome import derive_state
 from app.plan import CheckedStep
+from app.principal import Principal
 from app.step import FINAL_STATES, State, Step
+from app.store.decisions import Resolution
+from app.store.ledger import Ask
 from tests.lab.ledger_bench import FAILED, LedgerBench, done, make_plan, make_step
 from tests.lab.shapes import Batches, LateBlock, lay_out, on_hosts
 from tool_catalog.model import Effect, Reason, Repeat
 
 RULES = ("block", "max_failures", "block_on_failure", "on_failure", "max_parallel")
-KEPT = (State.PENDING, State.DUE, State.QUEUED)
+KEPT = (State.PENDING, State.DUE, State.QUEUED, State.WAITING)
 UNKNOWN = done(State.FAILED, Reason.TIMEOUT, unknown=True)
 
 
 HOSTS = tuple("abcd")
+ASK = Ask("digest", {}, expires_s=0.0, who="other")
 
 
 @st.composite
@@ -73,7 +80,8 @@ def plans(draw):
     main = [draw(entries(f"s{n}", n + 1)) for n in range(draw(st.integers(1, 3)))]
     last = tuple(draw(entries(f"z{n}", n + 10)) for n in range(draw(st.integers(0, 2))))
     late = [each.block for each in (*main, *last) if isinstance(each, LateBlock)]
-    return make_plan(*main, last=last), {block.number: block for block in late}
+    ask = ASK if draw(st.integers(0, 4)) == 0 else None
+    return make_plan(*main, last=last), {block.number: block for block in late}, ask
 
 
 @dataclass
@@ -84,6 +92,8 @@ class Walk:
     """
 
     bench: LedgerBench
+    #: Approves and resolves; runs no plans of her own.
+    ann: Principal
     #: Execution to its blocks that are rendered when they are due, by number.
     executions: dict = field(default_factory=dict)
     held: list[Step] = field(default_factory=list)
@@ -92,8 +102,8 @@ class Walk:
     def act(self, word: str, choice: int) -> None:
         """One event; a word that does not apply now does nothing."""
         if word == "cancel":
-            self.bench.cancel(list(self.executions)[choice % len(self.executions)])
-        elif word in {"claim", "expand", "skip"}:
+            self.bench.cancel(self._pick(choice))
+        elif word in {"claim", "expand", "skip", "resolve", "resume", "approve", "expire"}:
             getattr(self, f"_{word}")(choice)
         elif word == "late":
             if self.lost:
@@ -101,6 +111,9 @@ class Walk:
         elif self.held:
             self._say(word, self.held[choice % len(self.held)])
             self._sort()
+
+    def _pick(self, choice: int) -> UUID:
+        return list(self.executions)[choice % len(self.executions)]
 
     def _sort(self) -> None:
         """Who still holds what."""
@@ -122,7 +135,8 @@ class Walk:
         rows = self._rows("due")
         if rows:
             row = rows[choice % len(rows)]
-            self.bench.expand(row["id"], *self._render(row, choice))
+            ask = ASK if choice % 5 == 0 else None
+            self.bench.expand(row["id"], *self._render(row, choice), ask=ask)
 
     def _render(self, row: dict, choice: int) -> list[CheckedStep]:
         if "block" in row["template"]:
@@ -138,6 +152,33 @@ class Walk:
         if rows:
             ended = [(State.SKIPPED, None), (State.FAILED, Reason.EXPRESSION)][choice % 2]
             self.bench.end_due(rows[choice % len(rows)]["id"], *ended)
+
+    def _resolve(self, choice: int) -> None:
+        rows = self._rows("interrupted")
+        if rows:
+            row, said = rows[choice % len(rows)], list(Resolution)[choice % 4]
+            given = {"actor": "ann", "reason": "", "send": 64}
+            with suppress(Conflict):
+                self.bench.decisions.resolve_step(row["execution_id"], row["id"], said, **given)
+            self._sort()
+
+    def _resume(self, choice: int) -> None:
+        given = {"only_failed": choice % 2 == 0, "actor": "ann", "reason": "", "send": 64}
+        with suppress(Conflict):
+            self.bench.decisions.resume_execution(self._pick(choice), **given)
+
+    def _approve(self, choice: int) -> None:
+        found = self.bench.records.list_approvals("default")
+        if found:
+            approval = found[choice % len(found)]["id"]
+            self.bench.ask("update approvals set expires_at = expires_at + interval '1 h'")
+            if choice % 3:
+                self.bench.decisions.approve(approval, "digest", self.ann, send=64)
+            else:
+                self.bench.decisions.reject(approval, self.ann, reason="no", send=64)
+
+    def _expire(self, _choice: int) -> None:
+        self.bench.outbox.expire_approvals()
 
     def _say(self, word: str, step: Step) -> None:
         ledger = self.bench.ledger
@@ -163,17 +204,19 @@ class Walk:
             for step in self.held:
                 self.bench.finish(step)
             self.held.clear()
+            self._approve(1)
             for n in range(len(self._rows("due"))):
-                self._expand(n)
-            if not self._rows("queued") and not self._rows("due"):
+                self._expand(n + 1)
+            if not any(self._rows(state) for state in ("queued", "due", "waiting")):
                 return
             for n in range(len(self._rows("queued"))):
                 self._claim(n)
 
 
 WORDS = ["succeed", "fail", "stop", "arm", "interrupt", "retry", "release", "reap"]
+DECIDED = ["resolve", "resume", "approve", "approve", "expire"]
 EVENTS = st.tuples(
-    st.sampled_from([*["claim"] * 5, *WORDS, "arm", "late", "expand", "skip", "cancel"]),
+    st.sampled_from([*["claim"] * 5, *WORDS, "arm", "late", "expand", "skip", "cancel", *DECIDED]),
     st.integers(0, 20),
 )
 
@@ -187,11 +230,13 @@ def check(bench: LedgerBench, execution_id) -> None:
     assert row["failed"] == by_state[State.FAILED]
     assert row["cancelled"] == by_state[State.CANCELLED]
     assert row["interrupted"] == by_state[State.INTERRUPTED]
+    assert row["waiting"] == by_state[State.WAITING]
     here = [s for s in steps if s["stage"] == row["stage"]]
     assert row["stage_open"] == sum(s["state"] not in FINAL_STATES for s in here)
     assert all(s["state"] in FINAL_STATES for s in steps if s["stage"] < row["stage"])
     later = {s["state"] for s in steps if s["stage"] > row["stage"]}
-    assert later <= {State.PENDING, State.CANCELLED, State.SKIPPED}
+    finished = {State.SUCCEEDED} if row["run"] > 1 else set()
+    assert later <= {State.PENDING, State.CANCELLED, State.SKIPPED} | finished
     assert {s["stage"] for s in steps} == set(range(row["stages"])), "no stage is empty"
     check_held(here)
     check_failures(row, steps)
@@ -204,7 +249,8 @@ def check_held(here: list[dict]) -> None:
     for position in {s["position"] for s in here if s["max_parallel"] is not None}:
         rows = [s for s in here if s["position"] == position]
         held = sum(s["state"] == State.PENDING for s in rows)
-        under_way = sum(s["state"] not in FINAL_STATES for s in rows) - held
+        closed = FINAL_STATES | {State.WAITING}
+        under_way = sum(s["state"] not in closed for s in rows) - held
         most = rows[0]["max_parallel"]
         assert under_way == most if held else under_way <= most
     unlimited = [s for s in here if s["max_parallel"] is None]
@@ -213,32 +259,42 @@ def check_held(here: list[dict]) -> None:
 
 def check_failures(row: dict, steps: list[dict]) -> None:
     """Whom a block leaves out, what is given up, and whether the plan stops: as the rows say."""
+    if any(s["reason"] == "not_approved" for s in steps) and row["cancel_below"] == row["stages"]:
+        return  # it never began
     stops = any(
-        s["state"] == State.FAILED and s["block"] is None and s["max_failures"] is None
+        _ended_badly(s) and s["block"] is None
+        and (s["max_failures"] is None or s["state"] == State.CANCELLED)
         and s["on_failure"] == "stop" and s["stage"] < row["finally_stage"]
         for s in steps
     )  # fmt: skip
-    given_up = {}
+    limited = {}
     for s in steps:
         if s["max_failures"] is not None:
             scope = ("block", s["block"]) if s["block"] else ("step", s["position"])
-            given_up.setdefault(scope, []).append(s)
-    for (kind, _), rows in given_up.items():
+            limited.setdefault(scope, []).append(s)
+    for (kind, _), rows in limited.items():
         failed = _failures(kind, rows)
-        if len(failed) <= rows[0]["max_failures"] and not _broken(rows):
-            _check_left_out(rows, failed, row["stopping"])
+        if len(failed) <= rows[0]["max_failures"] and not _broken(kind, rows):
+            _check_left_out(rows, failed, row)
             continue
         open_states = {s["state"] for s in rows if s["started_at"] is None} - FINAL_STATES
         assert not open_states, "what has not begun is skipped"
         means = rows[0]["block_on_failure"] or rows[0]["on_failure"]
         stops |= means == "stop" and rows[0]["stage"] < row["finally_stage"]
     assert row["stopping"] == stops
-    limited = {id(s) for rows in given_up.values() for s in rows}
-    skipped = [
-        s for s in steps
-        if s["state"] == State.SKIPPED and id(s) not in limited and not s["dynamic"]
-    ]  # fmt: skip
-    assert not skipped or row["stopping"]
+    others = {id(s) for rows in limited.values() for s in rows}
+    skipped = [s for s in steps if _was_skipped(s) and id(s) not in others]
+    assert not skipped or row["stopping"] or row["run"] > 1
+
+
+def _ended_badly(s: dict) -> bool:
+    """It failed, or nobody approved it."""
+    return s["state"] == State.FAILED or s["reason"] == "not_approved"
+
+
+def _was_skipped(s: dict) -> bool:
+    """By the ledger, for what others did: not by its condition, nor by a person."""
+    return s["state"] == State.SKIPPED and not s["dynamic"] and s["reason"] != "resolved"
 
 
 def _failures(kind: str, rows: list[dict]) -> dict[str, int]:
@@ -254,18 +310,23 @@ def _failures(kind: str, rows: list[dict]) -> dict[str, int]:
     return found
 
 
-def _broken(rows: list[dict]) -> bool:
-    """A block that could not be rendered."""
-    return any(s["state"] == State.FAILED and "block" in (s["template"] or {}) for s in rows)
+def _broken(kind: str, rows: list[dict]) -> bool:
+    """A block that could not be rendered, or was not approved."""
+    return kind == "block" and any(
+        (s["state"] == State.FAILED and "block" in (s["template"] or {}))
+        or s["reason"] == "not_approved"
+        for s in rows
+    )
 
 
-def _check_left_out(rows: list[dict], failed: dict[str, int], stopping: bool) -> None:
+def _check_left_out(rows: list[dict], failed: dict[str, int], row: dict) -> None:
     for s in rows:
         since = failed.get(s["target"]["name"]) if s["target"] and s["block"] else None
         if since is not None and s["stage"] > since:
-            assert s["state"] in {State.PENDING, State.SKIPPED, State.CANCELLED}
-        elif not s["dynamic"]:
-            assert s["state"] != State.SKIPPED or stopping
+            allowed = {State.PENDING, State.WAITING, State.SKIPPED, State.CANCELLED}
+            assert s["state"] in allowed or row["run"] > 1
+        elif _was_skipped(s):
+            assert row["stopping"] or row["run"] > 1
 
 
 def check_mutexes(bench: LedgerBench) -> None:
@@ -287,8 +348,10 @@ def check_events(bench: LedgerBench, execution_id) -> None:
         if event["kind"].startswith("step."):
             told[event["step_id"]] = event["kind"].removeprefix("step.")
         elif event["kind"] == "execution.finished":
-            assert ended is None, "an execution ends once"
+            assert ended is None, "an execution ends once each time that it was started"
             ended = event["data"]["state"]
+        elif event["kind"] == "execution.resumed":
+            ended = None
     for row in bench.rows(execution_id):
         if row["id"] in told and row["state"] not in KEPT:
             assert told[row["id"]] == row["state"]
@@ -299,12 +362,14 @@ def check_events(bench: LedgerBench, execution_id) -> None:
 
 
 @pytest.fixture
-def started():
+def started(bench):
     """Makes two executions on an emptied ledger."""
+    ann = bench.add_principal("ann")
 
     def start(bench, drawn):
         bench.ask("truncate executions, steps, events restart identity cascade")
-        return Walk(bench, {bench.submit(plan).execution_id: blocks for plan, blocks in drawn})
+        opened = {bench.submit(plan, ask=ask).execution_id: blocks for plan, blocks, ask in drawn}
+        return Walk(bench, ann, opened)
 
     return start
 
