@@ -3,9 +3,9 @@
 import re
 from dataclasses import dataclass
 
-#: What a stored plan's name may be.
-NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
-ALLOWED = "a lower-case letter, then letters, digits and - (63 at most)"
+#: What a stored plan's name may be; `GET /plans/schema` is the schema of plans.
+NAME = re.compile(r"(?!schema(?:@|\Z))[a-z][a-z0-9-]{0,62}")
+ALLOWED = "a lower-case letter, then letters, digits and - (63 at most), but not 'schema'"
 _WHOLE = re.compile(rf"({NAME.pattern})(?:@([1-9][0-9]{{0,8}}))?")
 
 
