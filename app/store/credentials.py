@@ -123,7 +123,7 @@ class Vault:
         rows = rows.order_by(StoredSecret.updated_at, StoredSecret.name.desc())
         with guard_unavailable(), self._sessions() as session:
             found = session.scalars(rows.where(StoredSecret.kind == "credential")).all()
-        known = {}
+        known: dict[int, KnownLogin] = {}
         for row in found:  # the best comes last and stays
             login = KnownLogin(row.name, row.public["username"], row.public.get("become"))
             known |= dict.fromkeys(set(row.asset_ids) & set(asset_ids), login)
