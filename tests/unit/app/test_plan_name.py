@@ -22,7 +22,8 @@ def test_a_name_reads_and_writes_back(text, name, version):
 @pytest.mark.parametrize(
     "text",
     ["", "Nightly", "2nd", "-a", "a_b", "a.b", "a b", "nightly@", "nightly@0", "nightly@03", "a@-1",
-     "nightly@1000000000", "a@1@2", "a" * 64, "nightly\n", "./nightly", "nächtlich", "schema", "schema@1"],
+     "nightly@1000000000", "a@1@2", "a" * 64, "nightly\n", "./nightly", "nächtlich",
+     "schema", "schema@1"],
 )  # fmt: skip
 def test_what_can_be_no_name(text):
     assert read_plan_name(text) is None
