@@ -93,8 +93,8 @@ def credentials() -> None:
     help="A file with a private key, instead of a password.",
 )
 @click.option("--passphrase", is_flag=True, help="The private key has one: it is asked for.")
-@click.option("--become", type=click.Choice(["sudo"]), help="Become another user after the login.")
-@click.option("--become-user", metavar="USER", help="That user, by sudo; left out: root.")
+@click.option("--become", type=click.Choice(["sudo"]), help="Steps may become another user so.")
+@click.option("--become-user", metavar="USER", help="Which user; left out: root, and so anybody.")
 @click.option(
     "--become-password",
     is_flag=True,

@@ -11,13 +11,21 @@ from pathlib import Path
 import pytest
 
 from app.errors import StepError, Stopped
+from app.powershell import frame_script
 from app.step import LOCAL, Credential, Secret, State, Target
 from tasks.operations.automation import host_check
+from tasks.operations.automation.host_visit_web import PROBE, READ_OS
+from tasks.runners.http import HttpRunner
 from tasks.runners.local import LocalRunner
 from tasks.runners.ssh import SshRunner
+from tasks.runners.winrm import WinrmRunner
+from tests.lab.camera import Camera
 from tests.lab.operation import Surroundings
 from tests.lab.private_keys import make_private_key
+from tests.lab.root_tree import PASSWORD
 from tests.lab.sshd import make_key, start_sshd
+from tests.lab.windows import WindowsHost
+from tests.lab.wsman import Planted
 from tool_catalog.model import Reason
 
 ME = getpass.getuser()
@@ -73,7 +81,7 @@ def test_a_host_that_is_ready(reach, sshd):
     shown = fingerprint_of(sshd.folder / "host_key.pub")
     assert detail(result, "host key") == f"ssh-ed25519 {shown}, as pinned"
     assert detail(result, "login") == f"as {ME} with credential lab-key (key)"
-    assert "credential lab-key becomes nobody" in detail(result, "sudo")
+    assert "credential lab-key says no way to become another user" in detail(result, "sudo")
     assert result.output["os"] in Path("/etc/os-release").read_text()
     assert result.summary == f"lab-host is ready: {result.output['os']}, as {ME}"
 
@@ -175,8 +183,7 @@ def test_sudo(reach, sshd, require_program):
     result = reach(nobody)
     assert states(result)["sudo"] == "failed"
     assert result.reason is Reason.NO_PRIVILEGE
-    assert "unknown user" in result.summary
-    assert "the user that credential lab-key becomes" in result.summary
+    assert "root cannot become nobody-here on lab-host" in result.summary
 
 
 def test_the_workers_own_host(tmp_path):
@@ -191,6 +198,133 @@ def test_a_stopped_check_says_so(sshd, runner):
     context.control.cancelled.set()
     with pytest.raises(Stopped):
         host_check.reach({}, context)
+
+
+# sudo, as distributions set it up
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "words"),
+    [
+        ("deploy", None, None),
+        ("ops", PASSWORD, None),
+        ("ops", "planted-wrong", "ops cannot become root on lab-01"),
+        ("ops", None, "ops cannot become root on lab-01"),
+        ("guest", PASSWORD, "guest cannot become root on lab-01"),
+    ],
+)
+def test_sudo_rules_of_a_real_host(systemd_host, runner, user, password, words):
+    login = systemd_host.credential(
+        user,
+        become={"method": "sudo", "user": "root"},
+        become_password=Secret(password) if password else None,
+    )
+    result = check(systemd_host.target, login, runner)
+    assert detail(result, "login") == f"as {user} with credential lab-{user} (key)"
+    if words is None:
+        assert result.state is State.SUCCEEDED, result.summary
+        assert detail(result, "sudo") == "to root"
+        assert result.output["os"] == "Debian GNU/Linux 12 (bookworm)"
+    else:
+        assert (states(result)["sudo"], result.reason) == ("failed", Reason.NO_PRIVILEGE)
+        assert words in result.summary
+        assert "planted" not in str(result)
+
+
+# Windows hosts and devices
+
+
+@pytest.fixture
+def windows(tmp_path):
+    with WindowsHost(tmp_path) as host:
+        yield host
+
+
+@pytest.fixture
+def winrm(tmp_path):
+    return WinrmRunner(tmp_path / "run")
+
+
+def plant_windows(host):
+    for script, rows in ((PROBE, b"[true]"), (READ_OS, b'[{"Caption":"Windows Server 2022 "}]')):
+        host.double.planted.append(Planted(frame_script(script), {}, (("stdout", rows),)))
+
+
+def test_a_windows_host_that_is_ready(windows, winrm):
+    plant_windows(windows)
+    result = check(windows.target, windows.credential, winrm)
+    assert result.state is State.SUCCEEDED, result.summary
+    assert list(states(result)) == ["resolve", "connect", "login", "os"]
+    assert result.output["os"] == "Windows Server 2022"
+    assert detail(result, "login") == (
+        f"as {windows.credential.username} with credential {windows.credential.name}"
+    )
+
+
+def test_a_windows_host_that_refuses_or_is_not_trusted(windows, winrm):
+    wrong = replace(windows.credential, password=Secret("planted-wrong"))
+    result = check(windows.target, wrong, winrm)
+    assert (states(result)["login"], result.reason) == ("failed", Reason.AUTH_FAILED)
+    assert "planted" not in str(result)
+    options = {name: v for name, v in windows.target.options.items() if name != "ca"}
+    result = check(replace(windows.target, options=options), windows.credential, winrm)
+    assert (states(result)["login"], result.reason) == ("failed", Reason.HOST_KEY_CHANGED)
+    result = check(windows.target, None, winrm)
+    assert "opsfarm credentials add NAME --asset" in result.summary
+
+
+def test_a_windows_host_without_cim_still_takes_the_login(windows, winrm):
+    for script, rows in ((PROBE, b"[true]"), (READ_OS, b"[]")):
+        windows.double.planted.append(Planted(frame_script(script), {}, (("stdout", rows),)))
+    result = check(windows.target, windows.credential, winrm)
+    assert states(result) == {"resolve": "ok", "connect": "ok", "login": "ok", "os": "failed"}
+    assert result.reason is Reason.INVALID_OUTPUT
+
+
+@pytest.fixture
+def http(tmp_path):
+    runner = HttpRunner(tmp_path / "run")
+    yield runner
+    runner.close()
+
+
+PTZ = "/axis-cgi/com/ptz.cgi"
+
+
+def test_a_camera_that_is_ready(http):
+    with Camera() as camera:
+        result = check(camera.target(), camera.credential("guard"), http, path=PTZ)
+    assert result.state is State.SUCCEEDED, result.summary
+    assert list(states(result)) == ["resolve", "connect", "answer", "login"]
+    assert detail(result, "answer") == f"{PTZ} asks for a login"
+    assert detail(result, "login").startswith("as guard with credential cam-login: HTTP ")
+
+
+def test_a_camera_that_refuses(http):
+    with Camera() as camera:
+        wrong = camera.credential("guard", "planted-wrong")
+        result = check(camera.target(), wrong, http, path=PTZ)
+        assert (states(result)["login"], result.reason) == ("failed", Reason.AUTH_FAILED)
+        assert "planted" not in str(result)
+        less = camera.credential("visitor")
+        result = check(camera.target(), less, http, path="/axis-cgi/param.cgi")
+        assert "HTTP 403" in result.summary
+        result = check(camera.target(), None, http, path=PTZ)
+        assert "opsfarm credentials add NAME --asset cam-1" in result.summary
+
+
+def test_a_page_that_asks_for_no_login_proves_none(http):
+    with Camera() as camera:
+        result = check(camera.target(), camera.credential("guard", "planted-wrong"), http)
+    assert result.state is State.SUCCEEDED
+    assert (states(result)["answer"], states(result)["login"]) == ("ok", "skipped")
+    assert "name another `path`" in detail(result, "login")
+
+
+def test_a_connection_that_cannot_be(http):
+    with Camera() as camera, pytest.raises(StepError, match="scheme") as caught:
+        check(replace(camera.target(scheme="ftp"), port=None), None, http)
+    assert caught.value.reason is Reason.INVALID_PARAMETER
 
 
 # Host keys

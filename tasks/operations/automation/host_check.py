@@ -5,7 +5,8 @@ from typing import Any
 
 from app.errors import StepError, Stopped
 from app.step import LOCAL, State, StepResult
-from tasks.operations.automation.host_visit import VISITS, NotAsked, Visit
+from tasks.operations.automation.host_visit import LocalVisit, NotAsked, SshVisit, Visit
+from tasks.operations.automation.host_visit_web import HttpVisit, WinrmVisit
 from tasks.operations.base import OperationContext
 from tasks.runners.ssh_host_keys import (
     SSH_PORT,
@@ -16,6 +17,12 @@ from tasks.runners.ssh_host_keys import (
 )
 from tool_catalog.model import Reason
 
+_VISITS: Mapping[str, type[Visit]] = {
+    "local": LocalVisit,
+    "ssh": SshVisit,
+    "winrm": WinrmVisit,
+    "http": HttpVisit,
+}
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"
 
 
@@ -26,7 +33,7 @@ def reach(parameters: Mapping[str, Any], context: OperationContext) -> StepResul
     user, os}; the detail of a failure says what to do next.
     """
     target = context.step.target or LOCAL
-    visit: Visit = VISITS[target.connection](target, context, parameters)
+    visit = _VISITS[target.connection](target, context, parameters)
     failure: StepError | None = None
     checks = []
     for name, probe in visit.probes():

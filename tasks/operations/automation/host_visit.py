@@ -1,18 +1,16 @@
-"""What a host is asked, by the way it is reached: each probe says what it found, or why not."""
+"""What a host is asked, by the way it is reached: each probe says what it found, or why not.
 
-import json
+Here: over SSH, and the worker's own host. `host_visit_web` has WinRM and HTTP.
+"""
+
 import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from app.command import Command
 from app.errors import StepError
-from app.http_connection import DEFAULT_PORTS, read_http_connection
-from app.http_request import Request
-from app.powershell import frame_script
 from app.step import Credential, Target
 from tasks.operations.base import OperationContext
 from tasks.runners.base import RawOutput, StepControl
@@ -32,9 +30,6 @@ _SSH_GREETING_BYTES = 255
 _COMMAND_S = 20.0
 #: How much of what a program complained of is told.
 _MOST_LINES = 2
-_WINRM_PORT = 5986
-_UNAUTHORISED = (401, 403)
-_WINDOWS = "Get-CimInstance -ClassName Win32_OperatingSystem | Select-Object -Property Caption"
 _PRETTY_NAME = re.compile(r"^PRETTY_NAME=[\"']?(.+?)[\"']?$", re.MULTILINE)
 
 Probe = Callable[[], str]
@@ -118,6 +113,17 @@ class Visit:
         """What the server says unasked, as the end of a line; raises StepError or OSError."""
         return ""
 
+    def need_login(self) -> Credential:
+        """The credential of this visit; raises StepError where the asset has none."""
+        if self.context.credential is not None:
+            return self.context.credential
+        user = self.target.options.get("user", "USER")
+        raise StepError(
+            Reason.AUTH_FAILED,
+            f"there is no login; 'opsfarm credentials add NAME --asset {self.target.name} "
+            f"--user {user}' adds one",
+        )
+
     def run(self, command: Command, credential: Credential | None) -> RawOutput:
         """Run something on the host by its real runner, without live lines."""
         control = self.context.control
@@ -125,12 +131,10 @@ class Visit:
         quiet = StepControl(left_s, cancelled=control.cancelled)
         return self.context.runner().run(command, self.target, credential, quiet)
 
-    def say(self, *argv: str, become: bool = False) -> str:
+    def say(self, *argv: str, run_as: str | None = None) -> str:
         """The output of a program on a POSIX host; raises StepError when it fails."""
-        credential = self.context.credential
-        if credential is not None and not become:
-            credential = replace(credential, become=None)
-        raw = self.run(Command(kind="argv", argv=argv), credential)
+        command = Command(kind="argv", argv=argv, run_as=run_as)
+        raw = self.run(command, self.context.credential)
         if raw.exit_code != 0:
             said = raw.stderr_tail.decode(errors="replace").strip().splitlines()
             why = "; ".join(said[:_MOST_LINES]) or f"exit code {raw.exit_code}"
@@ -210,14 +214,7 @@ class SshVisit(PosixVisit):
 
     def login(self) -> str:
         """A login, and a program that answers."""
-        credential = self.context.credential
-        if credential is None:
-            user = self.target.options.get("user", "USER")
-            raise StepError(
-                Reason.AUTH_FAILED,
-                f"there is no login; 'opsfarm credentials add NAME --asset {self.target.name} "
-                f"--user {user}' adds one",
-            )
+        credential = self.need_login()
         self.say("true")
         how = "key" if credential.private_key is not None else "password"
         return f"as {credential.username} with credential {credential.name} ({how})"
@@ -228,11 +225,11 @@ class SshVisit(PosixVisit):
         if credential is None or credential.become is None:
             name = credential.name if credential else "NAME"
             raise NotAsked(
-                f"credential {name} becomes nobody; steps that need root want one that was added "
-                "with --become sudo"
+                f"credential {name} says no way to become another user; steps that need root want "
+                "one that was added with --become sudo"
             )
         try:
-            return f"to {self.say('id', '-un', become=True)}"
+            return f"to {self.say('id', '-un', run_as=str(credential.become.get('user', 'root')))}"
         except StepError as error:
             if error.reason is not Reason.EXIT_CODE:
                 raise
@@ -241,108 +238,3 @@ class SshVisit(PosixVisit):
                 f"{error.message}; check the sudo rule of {credential.username} there, and the "
                 f"user that credential {credential.name} becomes",
             ) from None
-
-
-class WinrmVisit(Visit):
-    """A Windows host over WinRM."""
-
-    default_port = _WINRM_PORT
-
-    def probes(self) -> Iterator[tuple[str, Probe]]:
-        """The certificate is judged with the login: the runner shows both."""
-        yield from super().probes()
-        yield "login", self.login
-        yield "os", self.read_os
-
-    def login(self) -> str:
-        """A login, and a PowerShell that answers."""
-        credential = self.context.credential
-        self._shell("$true")
-        name = credential.name if credential else ""
-        return f"as {credential.username if credential else ''} with credential {name}"
-
-    def read_os(self) -> str:
-        """What Windows calls itself."""
-        rows = json.loads(self._shell(_WINDOWS) or "[]")
-        self.os = next((str(row["Caption"]).strip() for row in rows if "Caption" in row), None)
-        if self.os is None:
-            raise StepError(Reason.INVALID_OUTPUT, "Win32_OperatingSystem has no Caption there")
-        return self.os
-
-    def _shell(self, pipeline: str) -> str:
-        command = Command(kind="powershell", script=frame_script(pipeline), stdin="{}")
-        raw = self.run(command, self.context.credential)
-        if raw.exit_code != 0:
-            said = raw.stderr_tail.decode(errors="replace").strip() or f"exit {raw.exit_code}"
-            raise StepError(Reason.EXIT_CODE, f"PowerShell failed there: {said}")
-        return raw.stdout.decode(errors="replace")
-
-
-class HttpVisit(Visit):
-    """A device or service over HTTP."""
-
-    def __init__(
-        self, target: Target, context: OperationContext, parameters: Mapping[str, Any]
-    ) -> None:
-        super().__init__(target, context, parameters)
-        self.port = self.port or self._scheme_port()
-        self._asks = False
-
-    def probes(self) -> Iterator[tuple[str, Probe]]:
-        """The certificate is judged with the first answer."""
-        yield from super().probes()
-        yield "answer", self.answer
-        yield "login", self.login
-
-    def answer(self) -> str:
-        """What the server says to somebody without a login."""
-        try:
-            return f"HTTP {self._ask(None)} at {self._path}"
-        except StepError as error:
-            if error.reason is not Reason.AUTH_FAILED:
-                raise
-            self._asks = True
-            return f"{self._path} asks for a login"
-
-    def login(self) -> str:
-        """What it says to the credential."""
-        if not self._asks:
-            raise NotAsked(f"nothing at {self._path} asks for one; name another `path` to try it")
-        credential = self.context.credential
-        if credential is None:
-            raise StepError(
-                Reason.AUTH_FAILED,
-                f"there is no login; 'opsfarm credentials add NAME --asset {self.target.name} "
-                "--user USER' adds one",
-            )
-        status = self._ask(credential)
-        return f"as {credential.username} with credential {credential.name}: HTTP {status}"
-
-    @property
-    def _path(self) -> str:
-        return str(self.parameters.get("path", "/"))
-
-    def _ask(self, credential: Credential | None) -> int:
-        request = Request(method="GET", path=self._path)
-        raw = self.run(Command(kind="http", request=request), credential)
-        status = raw.status or 0
-        if status in _UNAUTHORISED:
-            words = f"{self.target.name} refused the login (HTTP {status}); check the credential"
-            raise StepError(Reason.AUTH_FAILED, words)
-        return status
-
-    def _scheme_port(self) -> int:
-        try:
-            return DEFAULT_PORTS[read_http_connection(self.target.options).scheme]
-        except ValueError as error:
-            raise StepError(
-                Reason.INVALID_PARAMETER, f"connection.{error} of {self.target.name}"
-            ) from None
-
-
-VISITS: Mapping[str, type[Visit]] = {
-    "local": LocalVisit,
-    "ssh": SshVisit,
-    "winrm": WinrmVisit,
-    "http": HttpVisit,
-}
