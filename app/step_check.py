@@ -1,6 +1,7 @@
 """Checks one step whose expressions, if any, were checked before (pure)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from app.errors import ExpressionError
@@ -46,14 +47,21 @@ def check_step(draft: Draft, scene: Scene) -> CheckedStep:
     share = _check_when(draft) or (
         check_later(draft, scene) if dynamic else check_items(draft, scene)
     )
-    _check_connections(draft, share.targets)
-    check_logins(draft, share.targets, scene)
-    parameters = draft.step.parameters
-    secrets = find_secrets(parameters) if draft.due else check_references(draft, scene)
+    _check_reach(draft, share.targets, scene)
     queue = find_queue(draft, scene)
     if share.needs and not draft.due:
         check_capabilities(draft, queue, share.needs, scene)
-    placed = dynamic or share.skipped is not None
+    given = draft.step.parameters
+    secrets = find_secrets(given) if draft.due else check_references(draft, scene)
+    checked = replace(_write_step(draft, share, scene), queue=queue, secrets=secrets)
+    if not dynamic and share.skipped is None:
+        return replace(checked, rows=share.rows)
+    template = write_template(draft, scene, share.skipped)
+    return replace(checked, dynamic=True, rows=(CheckedRow(given),), template=template)
+
+
+def _write_step(draft: Draft, share: Share, scene: Scene) -> CheckedStep:
+    """The step without its rows."""
     step = draft.step
     return CheckedStep(
         position=draft.position,
@@ -63,19 +71,17 @@ def check_step(draft: Draft, scene: Scene) -> CheckedStep:
         tool=draft.tool.name,
         operation=draft.operation.name,
         domain=draft.tool.domain.value,
-        queue=queue,
+        queue="",
         effect=share.effect,
         repeat=_repeat(draft.operation, share.effect),
-        dynamic=placed,
+        dynamic=False,
         on_failure=step.on_failure,
         timeout_s=share.timeout_s or find_timeout(draft, {}),
         queue_timeout_s=step.queue_timeout_s or scene.rules.default_queue_timeout_s,
         max_retries=step.retries,
         backoff_s=step.backoff_s,
-        rows=(CheckedRow(parameters=parameters),) if placed else share.rows,
-        secrets=secrets,
+        rows=(),
         needs=share.needs,
-        template=write_template(draft, scene, share.skipped) if placed else None,
         skipped=share.skipped,
         run_as=step.run_as,
         max_parallel=step.max_parallel,
@@ -108,7 +114,7 @@ def write_template(draft: Draft, scene: Scene, skipped: str | None = None) -> di
 def _check_when(draft: Draft) -> Share | None:
     """The step as one that is skipped, where that is known of it or of a block around it."""
     if draft.skipped is not None:
-        return Share(skipped=draft.skipped)
+        return Share(effect=draft.operation.effect, skipped=draft.skipped)
     when = draft.step.when
     if when is None or draft.waits or not knows_condition(when, draft.context):
         return None
@@ -117,10 +123,13 @@ def _check_when(draft: Draft) -> Share | None:
     except ExpressionError as error:
         draft.faults.add("when", "expression", str(error))
         return None
-    return None if holds else Share(skipped=f"when: {when} is false")
+    told = f"when: {when} is false"
+    return None if holds else Share(effect=draft.operation.effect, skipped=told)
 
 
-def _check_connections(draft: Draft, targets: Sequence[Target]) -> None:
+def _check_reach(draft: Draft, targets: Sequence[Target], scene: Scene) -> None:
+    """How its targets are reached, and whether their logins can be whom it runs as."""
+    check_logins(draft, targets, scene)
     connections = find_connections(draft.operation)
     for target in targets:
         if target.connection not in connections:
