@@ -19,6 +19,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: Address family and socket address.
 Place = tuple[int, tuple[str, int]]
 
+#: Where clouds hand a machine's credentials to whoever asks from it (AWS, Azure, GCP; Alibaba).
+METADATA: frozenset[Address] = frozenset(
+    map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200"))
+)
 #: What people number their own networks with (RFC 1918). RFC 4193 is not here: AWS has its
 #: metadata at fd00:ec2::254.
 INTERNAL: tuple[Network, ...] = tuple(
@@ -102,7 +106,15 @@ class AddressGuard:
         return addresses
 
     def _check(self, host: str, address: Address) -> None:
-        if host.lower() in self.names or self._allows(address):
+        if self._allows(address):
+            return
+        if _unwrap(address) in METADATA:
+            raise StepError(
+                Reason.REFUSED_BY_POLICY,
+                f"{host} is at {address}, which is not a public address: clouds hand out credentials "
+                "there; only the address itself in OPSFARM_ALLOW_PRIVATE permits it",
+            )
+        if host.lower() in self.names:
             return
         if _is_public(_unwrap(address)):
             return

@@ -186,6 +186,13 @@ def test_an_address_that_cannot_be_reached_is_told_before_arming(runner):
     assert armed == []
 
 
+def test_no_asset_leads_to_where_clouds_keep_credentials(runner):
+    target = Target("box-1", 3, "169.254.169.254", "http", 80, options={"scheme": "http"})
+    with pytest.raises(StepError, match="clouds hand out") as caught:
+        runner.run(ask(), target, None, control())
+    assert caught.value.reason is Reason.REFUSED_BY_POLICY
+
+
 def test_a_bad_option_is_named(runner):
     target = Target("box-1", 3, "127.0.0.1", "http", 80, options={"scheme": "gopher"})
     with pytest.raises(StepError, match=r"box-1 cannot be reached: connection.scheme: 'gopher'"):

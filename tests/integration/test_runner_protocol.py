@@ -162,7 +162,7 @@ def test_the_fake_records_and_plays_in_order():
 
 def test_the_table_serves_every_connection_type(tmp_path):
     runners = make_runners(read_settings(state_dir=tmp_path / "state"))
-    assert set(runners) >= {"local", "ssh"}
+    assert set(runners) == {"local", "ssh", "winrm", "http"}
     dump = Command(kind="argv", argv=("echo", "x"), artifact="text")
     raw = runners["local"].run(dump, LOCAL, None, StepControl(10))
     assert raw.artifact.is_relative_to(tmp_path / "state")

@@ -153,3 +153,13 @@ def test_loopback_and_metadata_are_no_one_s_own_network(monkeypatch, address):
     with pytest.raises(StepError) as caught:
         resolve(AddressGuard().with_internal(), monkeypatch, address)
     assert caught.value.reason is Reason.REFUSED_BY_POLICY
+
+
+@pytest.mark.parametrize("address", ["169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254"])
+def test_no_name_on_the_list_leads_to_metadata(monkeypatch, address):
+    guard = AddressGuard(names=frozenset({"hooks.example.com"}))
+    with pytest.raises(StepError, match="clouds hand out") as caught:
+        resolve(guard, monkeypatch, address)
+    assert caught.value.reason is Reason.REFUSED_BY_POLICY
+    itself = AddressGuard.from_text("169.254.169.254, fd00:ec2::254")
+    assert resolve(itself, monkeypatch, address)
