@@ -315,7 +315,9 @@ def _parameters(operation: Operation) -> _Json:
 
 def _open(schema: _Json) -> _Json:
     """A value as it is written in a plan: itself, or what gives it later."""
-    told: _Json = {key: schema[key] for key in ("description", "default", "examples") if key in schema}
+    told: _Json = {
+        key: schema[key] for key in ("description", "default", "examples") if key in schema
+    }
     own = {key: value for key, value in schema.items() if key not in told}
     forms = [_open_items(form) for form in own["anyOf"]] if _is_list(own) else [own]
     return {**told, "anyOf": [*forms, _ref("expression"), _ref("reference")]}

@@ -48,16 +48,16 @@ def check_step(draft: Draft, scene: Scene) -> CheckedStep:
         check_later(draft, scene) if dynamic else check_items(draft, scene)
     )
     _check_reach(draft, share.targets, scene)
-    queue = find_queue(draft, scene)
+    checked = _write_step(draft, share, scene)
     if share.needs and not draft.due:
-        check_capabilities(draft, queue, share.needs, scene)
+        check_capabilities(draft, checked.queue, share.needs, scene)
     given = draft.step.parameters
     secrets = find_secrets(given) if draft.due else check_references(draft, scene)
-    checked = replace(_write_step(draft, share, scene), queue=queue, secrets=secrets)
     if not dynamic and share.skipped is None:
-        return replace(checked, rows=share.rows)
+        return replace(checked, rows=share.rows, secrets=secrets)
     template = write_template(draft, scene, share.skipped)
-    return replace(checked, dynamic=True, rows=(CheckedRow(given),), template=template)
+    rows = (CheckedRow(given),)
+    return replace(checked, dynamic=True, rows=rows, secrets=secrets, template=template)
 
 
 def _write_step(draft: Draft, share: Share, scene: Scene) -> CheckedStep:
@@ -71,7 +71,7 @@ def _write_step(draft: Draft, share: Share, scene: Scene) -> CheckedStep:
         tool=draft.tool.name,
         operation=draft.operation.name,
         domain=draft.tool.domain.value,
-        queue="",
+        queue=find_queue(draft, scene),
         effect=share.effect,
         repeat=_repeat(draft.operation, share.effect),
         dynamic=False,
