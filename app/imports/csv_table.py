@@ -12,8 +12,9 @@ from tool_catalog.names import did_you_mean, suggest
 
 _HOSTNAME = "hostname"
 _FIELDS = (_HOSTNAME, "ip_address", "type", "status", "environment", "criticality", "os")
-_CONNECTION = ("connection.type", "connection.address", "connection.port", "connection.user")
-_CONNECTION = (*_CONNECTION, "connection.host_key")
+_CONNECTION = tuple(
+    f"connection.{name}" for name in ("type", "address", "port", "user", "host_key")
+)
 #: Other names for a column.
 _ALIASES: Mapping[str, str] = {
     "host": _HOSTNAME,

@@ -20,7 +20,13 @@ _PORT = ("ansible_port", "ansible_ssh_port")
 _USER = ("ansible_user", "ansible_ssh_user")
 _KEY_FILE = ("ansible_private_key_file", "ansible_ssh_private_key_file")
 _CONNECTION = "ansible_connection"
-_READ = (*_ADDRESS, *_PORT, *_USER, _CONNECTION)
+#: Variable to an option of `connection`, and what its values mean there.
+_WINRM: Mapping[str, tuple[str, Mapping[str, str | bool]]] = {
+    "ansible_winrm_scheme": ("scheme", {"http": "http", "https": "https"}),
+    "ansible_winrm_transport": ("transport", {"ntlm": "ntlm", "basic": "basic"}),
+    "ansible_winrm_server_cert_validation": ("verify_tls", {"ignore": False, "validate": True}),
+}
+_READ = (*_ADDRESS, *_PORT, *_USER, _CONNECTION, *_WINRM)
 _LOCAL = "local"
 _TYPES: Mapping[str, str] = {
     "ssh": "ssh",
@@ -54,7 +60,7 @@ def read_variables(
         return None
     fields: dict[str, Any] = {}
     connection: dict[str, Any] = {}
-    for read in (_read_name, _read_address, _read_port, _read_user, _read_type):
+    for read in (_read_name, _read_address, _read_port, _read_user, _read_type, _read_winrm):
         with findings.noting():
             read(_Host(name, line, kept), fields, connection)
     others = {key: each.value for key, each in kept.items() if key not in _READ}
@@ -182,3 +188,17 @@ def _read_type(host: _Host, _fields: dict[str, Any], connection: dict[str, Any])
         message = f"{_CONNECTION} {str(given.value)[:40]!r} has no runner{near}"
         raise Bad(given.line, "bad_value", message, hint=f"there are {', '.join(sorted(_TYPES))}")
     connection["type"] = _TYPES[word]
+
+
+def _read_winrm(host: _Host, _fields: dict[str, Any], connection: dict[str, Any]) -> None:
+    """Options of WinRM by their names here; they mean nothing to hosts reached otherwise."""
+    if connection.get("type") != "winrm":
+        return
+    for name, (option, meanings) in _WINRM.items():
+        given = host.find(name)
+        if given is None:
+            continue
+        if given.value not in meanings:
+            message = f"{name} {str(given.value)[:40]!r} is not served"
+            raise Bad(given.line, "bad_value", message, hint=f"there are {', '.join(meanings)}")
+        connection[option] = meanings[str(given.value)]

@@ -41,6 +41,18 @@ def test_how_to_connect():
     }
 
 
+def test_options_of_winrm():
+    text = (
+        "[win]\nwin-01 ansible_winrm_transport=basic\nsrv-01 ansible_connection=ssh\n[win:vars]\n"
+        "ansible_connection=winrm\nansible_winrm_server_cert_validation=ignore\n"
+        "ansible_winrm_scheme=https\n"
+    )
+    found = by_name(read(text))
+    options = {"type": "winrm", "transport": "basic", "verify_tls": False, "scheme": "https"}
+    assert found["win-01"]["connection"] == options
+    assert found["srv-01"]["connection"] == {"type": "ssh"}
+
+
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
@@ -156,6 +168,11 @@ def test_the_workers_own_host_is_left_out():
         ("web ansible_host='a b'\n", (1, "bad_value"), "'a b' is not a host name"),
         ("web ansible_port=70000\n", (1, "bad_value"), "'70000' is no port"),
         ("web ansible_connection=winrn\n", (1, "bad_value"), "did you mean 'winrm'?"),
+        (
+            "win ansible_connection=winrm ansible_winrm_transport=kerberos\n",
+            (1, "bad_value"),
+            "ansible_winrm_transport 'kerberos' is not served; there are ntlm, basic",
+        ),
         ("web ansible_connection=docker\n", (1, "bad_value"), "'docker' has no runner"),
         ("web ansible_host={{x}}\n", (1, "template"), "ansible-inventory --list"),
         ("web ansible_host=$ANSIBLE_VAULT;1.1\n", (1, "vault"), "ansible_host is encrypted"),
