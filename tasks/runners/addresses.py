@@ -111,8 +111,8 @@ class AddressGuard:
         if _unwrap(address) in METADATA:
             raise StepError(
                 Reason.REFUSED_BY_POLICY,
-                f"{host} is at {address}, which is not a public address: clouds hand out credentials "
-                "there; only the address itself in OPSFARM_ALLOW_PRIVATE permits it",
+                f"{host} is at {address}, which is not a public address: clouds hand out "
+                "credentials there; only the address itself in OPSFARM_ALLOW_PRIVATE permits it",
             )
         if host.lower() in self.names:
             return
