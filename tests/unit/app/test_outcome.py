@@ -86,6 +86,20 @@ def test_a_single_row_gives_the_whole_contract():
     assert tuple(step["results"][0]) == RESULT_MEMBERS
 
 
+def test_only_a_row_with_evidence_shows_it():
+    evidence = {"armed_at": "2026-01-01", "lines": [], "late": []}
+    step = summarise([row("interrupted", evidence=evidence), row("running", evidence=None)])
+    assert step["results"][0]["evidence"] == evidence
+    assert "evidence" not in step["results"][1]
+
+
+def test_a_row_shows_its_item_and_what_was_before_and_after():
+    step = summarise([row(item=80, run_as="root", result={"before": 1, "after": 2})])
+    assert step["run_as"] == "root"
+    [result] = step["results"]
+    assert (result["item"], result["before"], result["after"]) == (80, 1, 2)
+
+
 def test_a_fanned_out_step_has_no_single_output():
     step = summarise(
         [

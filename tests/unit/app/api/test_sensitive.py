@@ -34,6 +34,18 @@ def step(tool, step_id):
     return {"tool": tool, "operation": "run", "results": [result], "output": 1, "summary": "canary"}
 
 
+def interrupted(tool, step_id):
+    """A step of which nobody saw the end."""
+    found = step(tool, step_id)
+    late = {"state": "succeeded", "summary": "canary", "at": "2026-01-01"}
+    found["results"][0]["evidence"] = {
+        "armed_at": "2026-01-01",
+        "lines": [["stdout", "canary"]],
+        "late": [late],
+    }
+    return found
+
+
 EXECUTION = {"steps": [step("df", 1), step("show", 2), step("gone", 3)]}
 
 
@@ -76,3 +88,13 @@ def test_rows_that_are_rendered_later_go_by_the_same_rule(tool, seen):
         shown = sieve.hide({"step_id": 9, "kind": kind, "data": names})
         assert ("canary" in str(shown)) is seen
     assert ("canary" in str(sieve.hide(output_of(9)))) is seen
+
+
+def test_evidence_tells_a_viewer_when_but_not_what():
+    execution = {"steps": [interrupted("show", 2), interrupted("df", 3)]}
+    hidden, seen = hide_output(execution, Principal(1, "eve", Role.VIEWER), Catalog())["steps"]
+    evidence = hidden["results"][0]["evidence"]
+    assert evidence["armed_at"] == "2026-01-01"
+    assert [late["state"] for late in evidence["late"]] == ["succeeded"]
+    assert "canary" not in str(hidden)
+    assert seen == execution["steps"][1]
