@@ -33,7 +33,7 @@ def ask(tmp_path, camera):
     bench.close()
 
 
-@pytest.mark.proves(TOOL, "properties")
+@pytest.mark.proves("axis-vapix-device-info", "properties")
 def test_what_the_camera_is(ask):
     result = ask("properties")
     assert result.state is State.SUCCEEDED, result.summary
@@ -50,7 +50,7 @@ def test_properties_are_for_operators(ask, camera):
     assert "it takes an operator" in result.summary
 
 
-@pytest.mark.proves(TOOL, "identify")
+@pytest.mark.proves("axis-vapix-device-info", "identify")
 def test_brand_and_model_need_no_login(ask):
     result = ask("identify", credential=None)
     assert result.output == {
@@ -61,7 +61,7 @@ def test_brand_and_model_need_no_login(ask):
     }
 
 
-@pytest.mark.proves(TOOL, "read")
+@pytest.mark.proves("axis-vapix-device-info", "read")
 def test_properties_by_name(ask):
     result = ask("read", {"names": ["Version", "SerialNumber"]})
     assert result.output == {"properties": {"Version": "12.4.99", "SerialNumber": "ACCC8E4711AB"}}
@@ -73,7 +73,7 @@ def test_a_property_that_is_not_known(ask):
     assert result.summary == "the device refused (code 1000): Property not supported: Colour"
 
 
-@pytest.mark.proves(TOOL, "apis")
+@pytest.mark.proves("axis-vapix-device-info", "apis")
 def test_the_apis_of_the_camera(ask):
     apis = ask("apis", credential=None).output["apis"]
     assert {"api-discovery", "ptz-control"} < {api["id"] for api in apis}
@@ -82,7 +82,7 @@ def test_the_apis_of_the_camera(ask):
     assert ask("apis", {"id": "no-such"}).output["apis"] == []
 
 
-@pytest.mark.proves(TOOL, "parameters")
+@pytest.mark.proves("axis-vapix-device-info", "parameters")
 def test_parameters_of_a_group(ask, camera):
     camera.parameters["Network.HostName"] = "cam=planted"
     assert ask("parameters", {"group": "Network"}).output == {

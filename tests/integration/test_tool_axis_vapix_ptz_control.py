@@ -56,7 +56,7 @@ def was_let_in(request):
 # Reads
 
 
-@pytest.mark.proves(TOOL, "position")
+@pytest.mark.proves("axis-vapix-ptz-control", "position")
 def test_the_position_is_the_camera_s(camera, call):
     camera.heads[2].place(pan=12.25, tilt=-33.5, zoom=250)
     camera.heads[2].autofocus = False
@@ -85,7 +85,7 @@ def test_a_camera_without_motors(camera, call):
     assert "it has no motors" in ran.result.summary
 
 
-@pytest.mark.proves(TOOL, "limits")
+@pytest.mark.proves("axis-vapix-ptz-control", "limits")
 def test_the_limits_are_the_camera_s(camera, call):
     camera.heads[1].axes["pan"].high = 95.0
     output = call("limits").result.output
@@ -93,7 +93,7 @@ def test_the_limits_are_the_camera_s(camera, call):
     assert (output["min_tilt"], output["max_zoom"]) == (-90, 9999)
 
 
-@pytest.mark.proves(TOOL, "presets")
+@pytest.mark.proves("axis-vapix-ptz-control", "presets")
 def test_the_presets_are_the_camera_s(camera, call):
     camera.heads[1].keep_preset("loading bay")
     assert call("presets").result.output == [
@@ -105,7 +105,7 @@ def test_the_presets_are_the_camera_s(camera, call):
 # Movements
 
 
-@pytest.mark.proves(TOOL, "move_to")
+@pytest.mark.proves("axis-vapix-ptz-control", "move_to")
 def test_a_movement_is_awaited_and_can_be_compared(camera, call):
     camera.heads[1].place(pan=-20, tilt=-5)
     ran = call("move_to", {"pan": 40.5, "zoom": 300})
@@ -139,7 +139,7 @@ def test_the_second_camera_moves_alone(camera, call):
     assert camera.heads[2].position()["pan"] == 5
 
 
-@pytest.mark.proves(TOOL, "move_by")
+@pytest.mark.proves("axis-vapix-ptz-control", "move_by")
 def test_a_relative_movement_is_from_where_it_looks(camera, call):
     camera.heads[1].place(pan=10, zoom=100)
     ran = call("move_by", {"pan": -15.5, "zoom": 50})
@@ -147,7 +147,7 @@ def test_a_relative_movement_is_from_where_it_looks(camera, call):
     assert camera.heads[1].position() == {"pan": -5.5, "tilt": 0, "zoom": 150}
 
 
-@pytest.mark.proves(TOOL, "goto_preset")
+@pytest.mark.proves("axis-vapix-ptz-control", "goto_preset")
 @pytest.mark.parametrize("which", [{"name": "gate 7"}, {"number": 2}])
 def test_a_preset_is_reached(camera, call, which):
     camera.heads[1].place(pan=99, tilt=-45)
@@ -181,7 +181,7 @@ def test_a_camera_that_never_comes_to_rest_is_not_verified(camera, call, monkeyp
 # Presets
 
 
-@pytest.mark.proves(TOOL, "save_preset")
+@pytest.mark.proves("axis-vapix-ptz-control", "save_preset")
 def test_a_preset_keeps_where_the_camera_looks(camera, call):
     camera.heads[1].place(pan=33, tilt=-3)
     ran = call("save_preset", {"name": "dock 4"})
@@ -197,7 +197,7 @@ def test_a_preset_of_the_same_name_is_replaced(camera, call):
     assert camera.heads[1].presets[2][1]["pan"] == 2
 
 
-@pytest.mark.proves(TOOL, "remove_preset")
+@pytest.mark.proves("axis-vapix-ptz-control", "remove_preset")
 def test_a_preset_is_removed(camera, call):
     camera.heads[1].keep_preset("old door")
     ran = call("remove_preset", {"name": "old door"})
@@ -235,7 +235,7 @@ def test_a_wrong_password_moves_nothing(camera, call):
 # Movements that must end
 
 
-@pytest.mark.proves(TOOL, "move_for")
+@pytest.mark.proves("axis-vapix-ptz-control", "move_for")
 def test_a_movement_for_a_time_ends_by_itself(camera, call):
     started = time.monotonic()
     ran = call("move_for", {"pan_speed": 50, "tilt_speed": -10, "duration_s": 0.3})
@@ -253,7 +253,7 @@ def test_a_movement_for_a_time_ends_by_itself(camera, call):
     assert arguments(camera)[-1]["continuouspantiltmove"] == "0,0"
 
 
-@pytest.mark.proves(TOOL, "stop")
+@pytest.mark.proves("axis-vapix-ptz-control", "stop")
 def test_every_movement_is_stopped(camera, call):
     camera.heads[1].push(pan=1, zoom=1)
     assert camera.heads[1].moves

@@ -42,7 +42,7 @@ def probe(tmp_path, certificates):
 # request
 
 
-@pytest.mark.proves(TOOL, "request")
+@pytest.mark.proves("http-analyzer", "request")
 def test_what_a_server_answers_and_how_fast(probe):
     def slowly(_request):
         time.sleep(0.15)
@@ -298,7 +298,7 @@ def planted(request):
 
 
 @pytest.mark.root
-@pytest.mark.proves(TOOL, "capture")
+@pytest.mark.proves("http-analyzer", "capture")
 def test_what_a_capture_holds(analyse, record):
     with Receiver(planted) as server, record(server.port) as file:
         for path in ("/a?token=s3cret", "/b", "/gone", "/broken"):
