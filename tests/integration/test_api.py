@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate as validate_openapi
 
 from app.client import read_event_stream
@@ -165,6 +166,7 @@ class TestKeys:
             ("POST", "/execute-plan"),
             ("POST", "/plans/check"),
             ("POST", "/plans/dry-run"),
+            ("GET", "/plans/schema"),
             ("GET", "/executions"),
             ("GET", "/executions/0197c0de"),
             ("GET", "/executions/0197c0de/events"),
@@ -426,6 +428,12 @@ class TestPlans:
         assert shown["steps"][0]["targets"] == ["local"]
         assert shown["steps"][0]["queue"] == "automation"
         assert call("GET", "/executions").json()["executions"] == []
+
+    def test_the_schema_is_that_of_the_farms_catalogue(self, call):
+        schema = call("GET", "/plans/schema", role=Role.VIEWER).json()
+        names = {tool["name"] for tool in call("GET", "/tools").json()["tools"]}
+        assert {f"tool.{name}" for name in names} <= set(schema["$defs"])
+        Draft202012Validator(schema).validate(DF)
 
     def test_dry_run_shows_commands_and_workers(self, call):
         shown = call("POST", "/plans/dry-run", json=DF).json()
