@@ -57,37 +57,31 @@ def _compare(
 
 
 def _add(session: Session, principal: Principal, drafts: Drafts) -> None:
-    """Rows of one statement have the same columns: what a draft leaves out gets its default."""
-    rows = [
-        {"tenant": principal.tenant, "hostname": hostname, **to_columns(fields)}
-        for hostname, fields in drafts.items()
+    """New assets and their events; raises Conflict where one is there meanwhile."""
+    made = _insert(session, principal, drafts)
+    missing = sorted(drafts.keys() - made.keys())
+    if missing:
+        raise Conflict(f"{missing[0]} was added by somebody else meanwhile", hint="import again")
+    head = {"tenant": principal.tenant, "kind": "asset.created", "actor": principal.name}
+    told = [
+        {"asset_id": made[name], "hostname": name, "fields": sorted({"hostname", *fields})}
+        for name, fields in drafts.items()
     ]
+    session.execute(insert(Event), [{**head, "data": data} for data in told])
+
+
+def _insert(session: Session, principal: Principal, drafts: Drafts) -> dict[str, int]:
+    """Host name to id of what was not there yet.
+
+    Rows of one statement have the same columns: what a draft leaves out gets its default.
+    """
     by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in rows:
+    for hostname, fields in drafts.items():
+        row = {"tenant": principal.tenant, "hostname": hostname, **to_columns(fields)}
         by_columns.setdefault(tuple(sorted(row)), []).append(row)
     made: dict[str, int] = {}
     for alike in by_columns.values():
         added = insert_or_skip(Asset).values(alike).on_conflict_do_nothing()
-        made |= {
-            hostname: asset_id
-            for asset_id, hostname in session.execute(added.returning(Asset.id, Asset.hostname))
-        }
-    missing = sorted(drafts.keys() - made.keys())
-    if missing:
-        raise Conflict(f"{missing[0]} was added by somebody else meanwhile", hint="import again")
-    session.execute(
-        insert(Event),
-        [
-            {
-                "tenant": principal.tenant,
-                "kind": "asset.created",
-                "actor": principal.name,
-                "data": {
-                    "asset_id": made[hostname],
-                    "hostname": hostname,
-                    "fields": sorted({"hostname", *fields}),
-                },
-            }
-            for hostname, fields in drafts.items()
-        ],
-    )
+        rows = session.execute(added.returning(Asset.id, Asset.hostname)).all()
+        made |= {hostname: asset_id for asset_id, hostname in rows}
+    return made

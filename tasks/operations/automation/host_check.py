@@ -1,11 +1,13 @@
 """Whether a host can be worked on: each thing that a step needs there, one after the other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from paramiko import PKey
 
 from app.errors import StepError, Stopped
 from app.step import LOCAL, State, StepResult
-from tasks.operations.automation.host_visit import LocalVisit, NotAsked, SshVisit, Visit
+from tasks.operations.automation.host_visit import LocalVisit, NotAsked, Probe, SshVisit, Visit
 from tasks.operations.automation.host_visit_web import HttpVisit, WinrmVisit
 from tasks.operations.base import OperationContext
 from tasks.runners.ssh_host_keys import (
@@ -24,6 +26,7 @@ _VISITS: Mapping[str, type[Visit]] = {
     "http": HttpVisit,
 }
 OK, FAILED, SKIPPED = "ok", "failed", "skipped"
+_WORDS = {"new": "none is pinned", "same": "as pinned", "changed": "another is pinned"}
 
 
 def reach(parameters: Mapping[str, Any], context: OperationContext) -> StepResult:
@@ -41,14 +44,7 @@ def reach(parameters: Mapping[str, Any], context: OperationContext) -> StepResul
             raise Stopped("stopped before the next check", verified=True)
         state, detail = SKIPPED, ""
         if failure is None:
-            try:
-                state, detail = OK, probe()
-            except NotAsked as reason:
-                detail = str(reason)
-            except StepError as error:
-                if isinstance(error, Stopped):
-                    raise
-                state, detail, failure = FAILED, error.message, error
+            state, detail, failure = _try(probe)
         checks.append({"check": name, "state": state, "detail": detail})
     output = {"checks": checks, **visit.found()}
     if failure is None:
@@ -56,6 +52,18 @@ def reach(parameters: Mapping[str, Any], context: OperationContext) -> StepResul
     return StepResult(
         State.FAILED, failure.message, failure.reason, output=output, transient=failure.transient
     )
+
+
+def _try(probe: Probe) -> tuple[str, str, StepError | None]:
+    """State and detail of one check; raises Stopped."""
+    try:
+        return OK, probe(), None
+    except NotAsked as reason:
+        return SKIPPED, str(reason), None
+    except Stopped:
+        raise
+    except StepError as error:
+        return FAILED, error.message, error
 
 
 def host_key(_parameters: Mapping[str, Any], context: OperationContext) -> StepResult:
@@ -72,21 +80,25 @@ def host_key(_parameters: Mapping[str, Any], context: OperationContext) -> StepR
         )
     shown = fetch_host_keys(target)
     pinned = pinned_keys(target) if target.options.get("host_key") else []
-    # A server may gain or lose a type of key; one of a pinned type must be the pinned one.
-    known = {key.get_name(): key for key in pinned}
-    common = [key for key in shown if key.get_name() in known]
-    same = bool(common) and all(known[key.get_name()] == key for key in common)
-    state = "same" if same else "changed" if pinned else "new"
+    state = _compare(shown, pinned)
     output = {
         "state": state,
-        "shown": [
-            {"type": k.get_name(), "fingerprint": k.fingerprint, "key": write_host_key(k)}
-            for k in shown
-        ],
-        "pinned": [{"type": k.get_name(), "fingerprint": k.fingerprint} for k in pinned],
+        "shown": [_describe(key) | {"key": write_host_key(key)} for key in shown],
+        "pinned": [_describe(key) for key in pinned],
         "address": target.address,
         "port": target.port or SSH_PORT,
     }
-    words = {"new": "none is pinned", "same": "as pinned", "changed": "another is pinned"}
-    summary = f"{target.name} shows {fingerprints(shown)}; {words[state]}"
+    summary = f"{target.name} shows {fingerprints(shown)}; {_WORDS[state]}"
     return StepResult(State.SUCCEEDED, summary, output=output)
+
+
+def _compare(shown: Sequence[PKey], pinned: Sequence[PKey]) -> str:
+    """A server may gain or lose a type of key; one of a pinned type must be the pinned one."""
+    known = {key.get_name(): key for key in pinned}
+    common = [key for key in shown if key.get_name() in known]
+    same = common and all(known[key.get_name()] == key for key in common)
+    return "same" if same else "changed" if pinned else "new"
+
+
+def _describe(key: PKey) -> dict[str, str]:
+    return {"type": key.get_name(), "fingerprint": key.fingerprint}
