@@ -6,6 +6,7 @@ from typing import Any, TextIO
 
 import click
 
+from app.cli.dry_run import print_run
 from app.cli.farm import open_farm
 from app.cli.finish import Wait, finish, wait_options
 from app.cli.output import (
@@ -13,7 +14,6 @@ from app.cli.output import (
     examples,
     json_option,
     note,
-    print_fields,
     print_json,
     print_table,
     wants_json,
@@ -153,8 +153,7 @@ def _print_commands(step: Mapping[str, Any]) -> None:
     for command in step["commands"]:
         batch = f"batch {command['batch']}, " if command["batch"] else ""
         item = f", item {cell(command['item'])}" if command["item"] is not None else ""
-        name = f"  {batch}{command['target'] or 'the farm'}{item}"
-        print_fields({name: command["command"]})
+        print_run(f"{batch}{command['target'] or 'the farm'}{item}", command)
     if step["skipped"]:
         click.echo(f"  skipped: {step['skipped']}")
     elif step["dynamic"]:

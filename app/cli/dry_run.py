@@ -1,0 +1,53 @@
+"""One row of a dry run as people read it: what would run there, in its order."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from app.cli.output import cell
+
+_WIDTH = 8
+_LONGEST = 2000
+#: Members of a command that its line does not tell.
+_BESIDE = ("stdin", "env", "run_for_s", "artifact", "parameters", "script")
+
+
+def print_run(name: str, shown: Mapping[str, Any]) -> None:
+    """The row's name and login, then a line for each thing that would run."""
+    credential = f" (credential {shown['credential']})" if shown.get("credential") else ""
+    click.echo(f"  {name}{credential}")
+    for label, words in _lines(shown):
+        click.echo(f"    {label:<{_WIDTH}}{words}")
+
+
+def _lines(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    command = shown["command"]
+    if "before" in shown:
+        yield "before", _tell_read(shown["before"])
+    if "precheck" in command:
+        yield "check", shlex.join([*command.get("become", ()), *command["precheck"]])
+    yield "run", _tell(command)
+    if "verify" in shown:
+        verify = shown["verify"]
+        until = " ".join(verify["until"].split())
+        yield "verify", f"{_tell_read(verify)}, for {verify['within_s']:g} s until {until}"
+    if "undo" in shown:
+        yield "undo", shown["undo"]
+
+
+def _tell_read(read: Mapping[str, Any]) -> str:
+    if "command" not in read:
+        return f"{read['operation']} with {cell(read['with'], _LONGEST)}"
+    return _tell(read["command"])
+
+
+def _tell(command: Mapping[str, Any]) -> str:
+    if command["kind"] == "refused":
+        return f"refused: {command['message']}"
+    become = f"{shlex.join(command['become'])} " if "become" in command else ""
+    on_worker = f"as {command['run_as']}: " if "run_as" in command and not become else ""
+    line = command.get("line") or command.get("function") or command["kind"]
+    beside = {name: command[name] for name in _BESIDE if name in command}
+    return on_worker + become + line + (f"  {cell(beside, _LONGEST)}" if beside else "")
