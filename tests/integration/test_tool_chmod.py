@@ -100,6 +100,14 @@ def test_a_file_of_somebody_else_wants_run_as(step_bench, systemd_host):
     assert systemd_host.run("stat", "-c", "%a", path).strip() == "600"
 
 
+def test_its_reads_share_the_connection_of_the_effect(step_bench, sshd, planted):
+    before = sshd.connections()
+    given = {"path": str(planted / "top"), "mode": "600"}
+    ran = step_bench.run("chmod", "set", given, target=sshd.target, credential=sshd.credential)
+    assert (ran.result.before["mode"], ran.result.after["mode"]) == ("0640", "0600")
+    assert sshd.connections() == before + 1
+
+
 @pytest.mark.parametrize(
     ("mode", "recursive", "effect"),
     [

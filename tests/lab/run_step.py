@@ -15,7 +15,7 @@ from tasks.perform import perform
 from tasks.runners.table import make_runners
 from tasks.running import Running
 from tasks.workshop import find_operations
-from tool_catalog.loader import load_catalog
+from tool_catalog.loader import Catalog, load_catalog
 from tool_catalog.params import check_parameters
 
 
@@ -58,10 +58,12 @@ class Performed:
 class StepBench:
     """Performs steps on this host, or on a target with a login; `close` lets go of the runners."""
 
-    def __init__(self, folder: Path, tools: Path | None = None, **settings) -> None:
+    def __init__(
+        self, folder: Path, tools: Path | None = None, *, catalog: Catalog | None = None, **settings
+    ) -> None:
         self._settings = read_settings(state_dir=folder, **settings)
         self._runners = make_runners(self._settings)
-        self._catalog = load_catalog(str(tools or ""))
+        self._catalog = catalog or load_catalog(str(tools or ""))
 
     def run(
         self,
