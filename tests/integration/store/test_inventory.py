@@ -21,7 +21,7 @@ ASSETS = (
     {"hostname": "web-01", "ip_address": "10.0.0.1", "environment": "production",
      "tags": {"role": "web", "rack": 3, "dmz": True}},
     {"hostname": "web-02", "ip_address": "10.0.0.2", "environment": "production",
-     "tags": {"role": "web"}, "connection": {"type": "http", "port": 8080, "path": "/x"}},
+     "tags": {"role": "web"}, "connection": {"type": "http", "port": 8080, "base_path": "/x"}},
     {"hostname": "web-03", "ip_address": "10.0.1.3", "environment": "production",
      "tags": {"role": "web"}, "status": "maintenance"},
     {"hostname": "db-01", "ip_address": "10.0.2.1", "environment": "staging",
@@ -150,7 +150,7 @@ def test_how_an_asset_is_reached(pick, ids):
     (plain,) = pick("web-01").targets
     assert plain == Target("web-01", ids["web-01"], "10.0.0.1", "ssh")
     (http,) = pick("web-02").targets
-    assert (http.connection, http.port, http.options) == ("http", 8080, {"path": "/x"})
+    assert (http.connection, http.port, http.options) == ("http", 8080, {"base_path": "/x"})
     assert pick("win-01").targets[0].connection == "winrm"
     assert pick("bare-01").targets[0].address == "bare-01"
 
