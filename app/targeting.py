@@ -14,6 +14,8 @@ from app.step import LOCAL, Target
 from app.surroundings import Draft, Scene
 from tool_catalog.model import Effect, Operation, Repeat
 
+OUT_OF_LIMIT = "the limit leaves none of its targets"
+
 #: What an item of a rendered target list may be: how assets and results name themselves.
 _NAMING_KEYS = ("id", "hostname", "target", "name")
 
@@ -156,8 +158,8 @@ def _take(selection: Selection, given: Any, scene: Scene, asker: Asker) -> Found
         scene.warn(f"{asker.name} leaves out {left_out}")
     kept = scene.keep_limit(selection.targets)
     if not kept:
-        scene.warn(f"{asker.name} is skipped: the limit leaves none of its targets")
-        return Found(skipped="the limit leaves none of its targets")
+        scene.warn(f"{asker.name} is skipped: {OUT_OF_LIMIT}")
+        return Found(skipped=OUT_OF_LIMIT)
     return Found(kept)
 
 

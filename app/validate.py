@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 
 from app.blocks import leaves_of, plant_plan
-from app.drafts import Ground, defaults_of, draft_step, find_operation
+from app.drafts import Ground, Nameless, defaults_of, draft_step, find_operation
 from app.due import DueFailure, Skip, check_due, name_references
 from app.faults import Faults
 from app.inputs import check_given
@@ -17,7 +17,8 @@ from app.limit import find_limit
 from app.plan import CheckedPlan, CheckedStep, Plan
 from app.staging import stage_steps
 from app.step import LOCAL
-from app.surroundings import Rules, Scene, Surroundings
+from app.surroundings import Draft, Rules, Scene, Surroundings
+from app.targeting import OUT_OF_LIMIT
 from tool_catalog.loader import Catalog
 
 __all__ = [
@@ -56,7 +57,11 @@ def validate(
     drafts = {leaf.position: draft_step(leaf, ground) for leaf in leaves_of(nodes)}
     steps = stage_steps(nodes, drafts, scene, ground)
     if scene.limit is not None:
-        _refuse_nothing(steps, scene.limit.text, faults)
+        # `local` is meant to leave all assets out: what needs none is enough then.
+        everything = scene.limit.text == LOCAL.name
+        positions = {each for each, draft in drafts.items() if everything or _acts(draft)}
+        acting = [step for step in steps if step.position in positions]
+        _refuse_nothing(acting, scene.limit.text, faults)
     faults.raise_if_any()
     return CheckedPlan(
         name=plan.name or _name_plan(steps),
@@ -75,15 +80,14 @@ def digest_of(plan: Plan) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _refuse_nothing(steps: Sequence[CheckedStep], limit: str, faults: Faults) -> None:
-    """A limit that leaves every step without its targets is a mistake.
+def _acts(draft: Draft | Nameless) -> bool:
+    return isinstance(draft, Draft) and draft.operation.at == "target"
 
-    `local` is meant to leave them all out: what needs no asset is enough then.
-    """
-    acting = [step for step in steps if step.skipped or any(row.target for row in step.rows)]
-    if limit == LOCAL.name:
-        acting = list(steps)
-    if acting and all(step.skipped for step in acting):
+
+def _refuse_nothing(acting: Sequence[CheckedStep], limit: str, faults: Faults) -> None:
+    """A limit that leaves those steps that act on something nothing at all is a mistake."""
+    reasons = {step.skipped for step in acting}
+    if OUT_OF_LIMIT in reasons and None not in reasons:
         message = "the limit leaves no step anything to act on"
         hint = "'opsfarm assets list' shows what there is"
         faults.add("limit", "no_targets", message, given=limit, hint=hint)

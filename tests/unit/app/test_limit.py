@@ -68,3 +68,31 @@ def test_a_confirmation_may_name_what_the_limit_leaves_out(check):
 def test_a_limit_that_leaves_nothing_is_refused(check, limit, code):
     fault = only_fault(check, text_of(limit, DF))
     assert (fault.code, fault.path, fault.line) == (code, "limit", 1)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"tool": "df", "id": "b"},
+        {"tool": "df", "id": "b", "target": "db-01"},
+        {"tool": "df", "id": "b", "targets": "{{ steps.df.failed_targets }}"},
+        {"targets": "{{ steps.df.failed_targets }}", "steps": [{"tool": "df", "id": "b"}]},
+    ],
+)
+def test_a_step_that_may_still_act_is_enough(check, other):
+    first, *_ = check(text_of("db-01", DF, other)).steps
+    assert first.skipped == "the limit leaves none of its targets"
+
+
+def test_mail_alone_is_not_enough(check):
+    told = {"to": "a@example.com", "subject": "{{ steps.df.summary }}"}
+    mail = {"tool": "sendmail", "parameters": told}
+    assert only_fault(check, text_of("db-01", DF, mail)).path == "limit"
+    block = {"targets": "tags.role=web", "steps": [DF | {"targets": None}]}
+    assert only_fault(check, text_of("db-01", block, mail)).path == "limit"
+
+
+def test_a_limit_of_local_is_content_with_what_needs_no_asset(check):
+    mail = {"tool": "sendmail", "parameters": {"to": "a@example.com", "subject": "x"}}
+    first, second = check(text_of("local", DF, mail)).steps
+    assert (first.skipped is None, second.skipped) == (False, None)
