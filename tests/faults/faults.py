@@ -1,6 +1,7 @@
 """The faults: each hurts a farm while plans run through it."""
 
 import itertools
+import json
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from uuid import UUID, uuid4
 
 import psycopg2
 
+from app.schedules import add_schedule, pause_schedule
 from tests.faults.arena import Arena, signal_process
 from tests.faults.island import Island
 from tests.faults.messages import reach_into
@@ -89,6 +91,37 @@ def kill_dispatchers(arena: Arena) -> None:
     for dispatcher in arena.workers("dispatcher"):
         signal_process(dispatcher, signal.SIGKILL)
         time.sleep(0.3)
+
+
+def kill_beats(arena: Arena) -> None:
+    """Two beats serve one schedule and are killed in turn; each due time counts once."""
+    name = f"tick-{arena.seed}-{arena.dice.randrange(10**6)}"
+    parameters = {"world": str(arena.world.path), "step": f"{name}/s0"}
+    step = {"tool": "trace", "operation": "look", "id": "s0", "parameters": parameters}
+    plan = {"name": name, "steps": [step | {"targets": OWN_HOSTS[0]}]}
+    schedule = {"name": name, "plan": plan, "interval_s": 1, "overlap": "allow"}
+    add_schedule(json.dumps(schedule).encode(), arena.farm.principal, arena.farm.parts)
+    began = time.monotonic()
+    beats = [arena.start("beat"), arena.start("beat")]
+    for turn in range(3):
+        before = _count_fired(arena, name)
+        arena.wait_until(partial(_has_fired, arena, name, before + 1), 10)
+        beats[turn % 2].kill()
+        beats[turn % 2] = arena.start("beat")
+    pause_schedule(name, arena.farm.principal, arena.farm.parts)
+    for beat in beats:
+        beat.kill()
+    fired = _count_fired(arena, name)
+    if not 3 <= fired <= time.monotonic() - began + 1:
+        arena.note(f"a schedule of every second fired {fired} times")
+
+
+def _count_fired(arena: Arena, name: str) -> int:
+    return sum(execution["name"] == name for execution in arena.read().executions)
+
+
+def _has_fired(arena: Arena, name: str, times: int) -> bool:
+    return _count_fired(arena, name) >= times
 
 
 def kill_redis(persistence: str) -> Callable[[Arena], None]:
@@ -346,6 +379,7 @@ FAULTS = (
     Fault("freeze worker past its lease", freeze_worker, fast=True),
     Fault("rolling restart", roll_workers, fast=True),
     Fault("kill both dispatchers", kill_dispatchers, fast=True),
+    Fault("kill both beats in turn", kill_beats, fast=True),
     Fault("kill redis, aof off", kill_redis("off"), broker="redis", fast=True),
     Fault("kill redis, aof everysec", kill_redis("everysec"), broker="redis"),
     Fault("kill redis, aof always", kill_redis("always"), broker="redis"),
