@@ -30,7 +30,7 @@ def import_(file: str, format_: str | None, only: tuple[str, ...], *, apply: boo
     """Compare a file with the inventory; --apply writes what is new or changed.
 
     Reads Ansible inventories (INI, YAML, JSON), CSV with a header, and ssh_config. FILE may be -.
-    Nothing is ever removed.
+    No asset is ever removed.
     """
     remember_source(file)
     findings = _read(file, format_)

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from app.principal import Role
+from tests.lab.camera import Camera
 from tests.lab.command_line import COMMAND
 from tests.lab.private_keys import make_private_key
 from tests.lab.real_farm import PROJECT, RealFarm, Servers
@@ -186,6 +187,24 @@ class TestTest:
             *(True, True, False),
         )
         assert "leaves out many-2 (maintenance)" in err
+
+    def test_a_device_over_http_and_the_workers_own_host(self, opsfarm):
+        with Camera() as camera:
+            connection = {"type": "http", "scheme": "http", "address": "127.0.0.1"}
+            given = json.dumps({**connection, "port": camera.target().port})
+            assert opsfarm("assets", "create", "cam-01", f"connection={given}")[0] == 0
+            status, out, err = opsfarm("assets", "test", "cam-01;local")
+            assert status == 0, err
+            assert "cam-01: ready" in out
+            assert "answer    ok       HTTP 404 at /" in out
+            assert f"local: ready\n  login     ok       as {ME} on " in out
+            status, _, err = opsfarm("assets", "trust", "cam-01")
+            assert status == 1
+            assert "cam-01 is reached by http: only SSH servers have host keys" in err
+            argv = ("host-check", "path=/axis-cgi/com/ptz.cgi", "--target", "cam-01")
+            status, _, err = opsfarm("run", *argv)
+            assert status == 1
+            assert "there is no login; 'opsfarm credentials add NAME --asset cam-01" in err
 
     def test_only_resting_assets(self, opsfarm, host):
         opsfarm("assets", "update", host, "status=retired")
