@@ -15,7 +15,7 @@ from tasks.operations.base import OperationContext
 from tasks.result import interpret
 from tasks.runners.base import RawOutput, Runner, StepControl
 from tasks.scrub import Scrubber
-from tasks.whole_output import keep_whole, read_more
+from tasks.whole_output import keep_output, keep_whole, read_more
 from tasks.workshop import Workshop
 from tool_catalog.links import LinkError, link_parameters
 from tool_catalog.model import Operation, Reason, Tool
@@ -40,7 +40,8 @@ class Caller:
         """The step's own operation; raises StepError."""
         parameters = open_parameters(operation, self.step.parameters, self.step, self.shop)
         if operation.python is not None:
-            return self._call_python(operation, parameters, control)
+            result = self._call_python(operation, parameters, control)
+            return keep_output(result, self._put_output, self.scrub)
         raw = self._run(operation, parameters, control, keeps_whole=True)
         try:
             result = interpret(operation, parameters, read_more(raw))

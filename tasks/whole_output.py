@@ -1,5 +1,6 @@
 """Output that is too long to stay inline: read as far as parsers may, kept whole as artifacts."""
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.step import Artifact, State, StepResult
+from tasks.result import fit_output
 from tasks.runners.base import RawOutput
 from tasks.scrub import Scrubber
 
@@ -44,6 +46,27 @@ def keep_whole(result: StepResult, raw: RawOutput, put: Put, scrub: Scrubber) ->
             f"{artifact.size_bytes:,} bytes)",
         )
     return replace(result, artifacts=(*result.artifacts, *artifacts))
+
+
+def keep_output(result: StepResult, put: Put, scrub: Scrubber) -> StepResult:
+    """A Python operation's result, its output within the cap; all of it is an artifact then."""
+    fitting, cut = fit_output(result.output)
+    if not cut:
+        return result
+    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
+        json.dump(scrub.scrub_value(result.output), file)
+    try:
+        artifact = put(Path(file.name), "json", "json")
+    finally:
+        Path(file.name).unlink(missing_ok=True)
+    words = f"all of it is artifact {artifact.id} ({artifact.size_bytes:,} bytes)"
+    return replace(
+        result,
+        output=fitting,
+        truncated=True,
+        artifacts=(*result.artifacts, artifact),
+        summary=f"{result.summary} (cut at 256 KiB); {words}",
+    )
 
 
 def _cut_streams(result: StepResult, raw: RawOutput) -> Iterator[tuple[str, Path, bool]]:

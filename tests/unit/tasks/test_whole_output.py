@@ -1,5 +1,6 @@
 """Output beyond what stays inline: parsed further, kept whole, without its secrets."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ from app.step import Artifact, Secret, State, StepResult
 from tasks import whole_output
 from tasks.runners.base import RawOutput, Whole
 from tasks.scrub import Scrubber
-from tasks.whole_output import keep_whole, read_more
+from tasks.whole_output import keep_output, keep_whole, read_more
 
 DONE = StepResult(State.SUCCEEDED, "3 rows")
 
@@ -102,3 +103,21 @@ def test_a_store_that_is_away_leaves_no_copy_behind(tmp_path):
     with pytest.raises(RuntimeError):
         keep_whole(replace(DONE, truncated=True), raw, refuse, Scrubber())
     assert [path.name for path in tmp_path.iterdir()] == ["stdout"]
+
+
+def test_a_large_output_of_python_is_cut_and_kept(store):
+    rows = [{"number": number, "token": "hunter2-hunter2"} for number in range(9000)]
+    scrub = Scrubber([Secret("hunter2-hunter2")])
+    result = keep_output(replace(DONE, output={"rows": rows, "count": 9000}), store.put, scrub)
+    assert result.truncated
+    assert result.output["count"] == 9000
+    assert 0 < len(result.output["rows"]) < 9000
+    whole = json.loads(store.kept["json"])
+    assert whole["rows"][-1] == {"number": 8999, "token": "***"}
+    assert result.summary.startswith("3 rows (cut at 256 KiB); all of it is artifact id-json (")
+
+
+def test_a_small_output_of_python_stays_as_it_is(store):
+    result = replace(DONE, output={"rows": [1, 2, 3]})
+    assert keep_output(result, store.put, Scrubber()) is result
+    assert store.kept == {}
