@@ -113,7 +113,8 @@ class _Act:
         if seen.reached:
             words = f"no end was seen ({result.summary}), but its effect: {verify.until}"
             done = replace(result, state=State.SUCCEEDED, reason=None, summary=words, unknown=False)
-            return self._compare(replace(done, transient=False, stopped=None), seen, control)
+            done = replace(done, changed=True, transient=False, stopped=None)
+            return self._compare(done, seen, control)
         if not seen.answered:
             return replace(result, summary=f"{result.summary}; {seen.why}")
         return replace(_not_verified(result, seen, verify), unknown=False)

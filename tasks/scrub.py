@@ -38,6 +38,8 @@ class Scrubber:
             for form in self._forms
         ]
         self._exact = re.compile("|".join(alternatives)) if alternatives else None
+        #: By which a piece of a form is known that was cut off.
+        self._ends = {end for f in self._forms if len(f) > _CUT for end in (f[:_CUT], f[-_CUT:])}
         #: Streams that are inside a private key, which spans lines.
         self._in_key: set[str] = set()
 
@@ -111,8 +113,9 @@ class Scrubber:
         if self._exact is None:
             return text
         text = self._exact.sub(MASK, text)
-        for form in self._forms:
-            text = _mask_cut(text, form)
+        if any(end in text for end in self._ends):
+            for form in self._forms:
+                text = _mask_cut(text, form)
         return text
 
 

@@ -65,6 +65,14 @@ operations:
     argv: [once, '{unit}']
     verify: {operation: show, until: not unknown, within_s: 0.01}
     examples: [{parameters: {unit: a}}]
+  sure:
+    summary: Acts, and shows it
+    effect: change
+    repeat: probe
+    takes: [unit]
+    argv: [sure, '{unit}']
+    verify: {operation: show, until: output.state == 'up'}
+    examples: [{parameters: {unit: a}}]
   settle:
     summary: Acts, and waits until nothing moves
     effect: change
@@ -74,7 +82,12 @@ operations:
     verify: {operation: show, with: {depth: 9}, until: output == previous, within_s: 5}
     examples: [{parameters: {unit: a}}]
 """
-REPEATS = {"restart": Repeat.PROBE, "once": Repeat.PROBE, "settle": Repeat.NEVER}
+REPEATS = {
+    "restart": Repeat.PROBE,
+    "once": Repeat.PROBE,
+    "sure": Repeat.PROBE,
+    "settle": Repeat.NEVER,
+}
 
 
 def unit(pid, state="up"):
@@ -304,6 +317,11 @@ def test_looking_knows_whether_the_end_was_seen(bench):
     assert bench("once", DONE, unit(1)).result.state is State.SUCCEEDED
     ran = bench("once", LOST, unit(1))
     assert (ran.result.state, ran.result.reason) == (State.FAILED, Reason.NOT_VERIFIED)
+
+
+def test_what_was_settled_by_evidence_changed_something(bench):
+    ran = bench("sure", LOST, unit(1))
+    assert (ran.result.state, ran.result.changed) == (State.SUCCEEDED, True)
 
 
 def test_only_probe_asks(bench):
