@@ -48,6 +48,6 @@ def _tell(command: Mapping[str, Any]) -> str:
         return f"refused: {command['message']}"
     become = f"{shlex.join(command['become'])} " if "become" in command else ""
     on_worker = f"as {command['run_as']}: " if "run_as" in command and not become else ""
-    line = command.get("line") or command.get("function") or command["kind"]
+    line = str(command.get("line") or command.get("function") or command["kind"])
     beside = {name: command[name] for name in _BESIDE if name in command}
     return on_worker + become + line + (f"  {cell(beside, _LONGEST)}" if beside else "")
