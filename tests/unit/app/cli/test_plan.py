@@ -23,7 +23,12 @@ STEP = {
     "run_as": "root",
     "workers": ["w-1"],
     "commands": [
-        {"batch": 2, "target": "web-03", "item": "/a", "command": {"argv": ["df", "/a"]}},
+        {
+            "batch": 2,
+            "target": "web-03",
+            "item": "/a",
+            "command": {"kind": "argv", "argv": ["df", "/a"], "line": "df /a"},
+        },
     ],
 }
 
@@ -66,9 +71,10 @@ def test_a_check_says_whom_a_step_acts_on(capsys, members, said):
 
 def test_a_dry_run_tells_batches_items_and_who_it_becomes(capsys):
     print_dry_run({"steps": [STEP], "warnings": []})
-    head, command = capsys.readouterr().out.splitlines()
+    head, row, command = capsys.readouterr().out.splitlines()
     assert head == "step 2 each: df usage (read) as root, queue automation, w-1"
-    assert command.split("  ")[1] == "batch 2, web-03, item /a"
+    assert row == "  batch 2, web-03, item /a"
+    assert command.split() == ["run", "df", "/a"]
 
 
 @pytest.mark.parametrize(
