@@ -152,7 +152,7 @@ def _check_connection(connection: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_options(kind: str, connection: Mapping[str, Any]) -> None:
     shape, read = _OPTIONS[kind]
-    known = ("type", "address", "port", *(option.name for option in fields(shape)))
+    known = ("type", "address", "port", "user", *(option.name for option in fields(shape)))
     for key in connection:
         if key not in known:
             near = did_you_mean(suggest(key, known))

@@ -45,12 +45,12 @@ def test_options_of_winrm():
     text = (
         "[win]\nwin-01 ansible_winrm_transport=basic\nsrv-01 ansible_connection=ssh\n[win:vars]\n"
         "ansible_connection=winrm\nansible_winrm_server_cert_validation=ignore\n"
-        "ansible_winrm_scheme=https\n"
+        "ansible_winrm_scheme=https\nansible_user=Administrator\n"
     )
     found = by_name(read(text))
     options = {"type": "winrm", "transport": "basic", "verify_tls": False, "scheme": "https"}
-    assert found["win-01"]["connection"] == options
-    assert found["srv-01"]["connection"] == {"type": "ssh"}
+    assert found["win-01"]["connection"] == options | {"user": "Administrator"}
+    assert found["srv-01"]["connection"] == {"type": "ssh", "user": "Administrator"}
 
 
 @pytest.mark.parametrize(
