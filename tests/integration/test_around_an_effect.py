@@ -3,9 +3,12 @@
 import json
 
 import pytest
+from sqlalchemy.orm import Session
 
+from app.errors import PlanRejected
 from app.step import State
-from tests.lab.farm import Farm
+from app.store.inventory import create_asset
+from tests.lab.farm import TENANT, Farm
 from tests.lab.running import is_alive
 
 SWITCH = """
@@ -158,3 +161,44 @@ def test_a_step_runs_as_whom_it_names(farm, require_root):
     rows = [step["results"][0] for step in execution["steps"]]
     assert [row["output"] for row in rows] == ["daemon\n", "root\n", None]
     assert rows[2]["reason"] == "no_privilege"
+
+
+@pytest.fixture
+def web(farm, systemd_host):
+    """A host with a real systemd in the inventory: `web("deploy")` gives it that login."""
+    with Session(farm.parts.engine) as session:
+        session.info["tenant"] = TENANT
+        create_asset(session, {**systemd_host.asset, "ip_address": systemd_host.address})
+        session.commit()
+
+    def log_in(user, **members):
+        login = systemd_host.credential(user, **members)
+        farm.parts.vault.put_credential(TENANT, "lab", login, systemd_host.name)
+
+    return log_in
+
+
+def restart(unit, host):
+    given = {"unit": unit}
+    return {"tool": "systemctl", "operation": "restart", "parameters": given, "targets": host}
+
+
+@pytest.mark.root
+def test_a_service_is_restarted_as_root_by_a_login_that_is_not(farm, web, systemd_host):
+    farm.start("automation")
+    web("deploy", become={"method": "sudo", "user": "root"})
+    accepted = farm.submit(restart("cron.service", systemd_host.name))
+    assert farm.wait_for(accepted.execution_id)["state"] == "succeeded"
+    row = farm.result(accepted.execution_id)
+    pid = systemd_host.run("systemctl", "show", "--value", "-p", "MainPID", "cron.service")
+    assert row["before"]["MainPID"] != row["after"]["MainPID"] == int(pid)
+
+
+@pytest.mark.root
+def test_a_login_that_cannot_become_root_is_refused_at_submit(farm, web, systemd_host):
+    web("guest")
+    with pytest.raises(PlanRejected) as refused:
+        farm.submit(restart("cron.service", systemd_host.name))
+    (fault,) = refused.value.faults
+    assert (fault.path, fault.code) == ("steps[0].operation", "no_privilege")
+    assert "credential lab of lab-01 logs in as guest" in fault.message
