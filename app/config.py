@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     #: Folders with a site's own tools, separated by ":".
     tool_path: str = ""
     policy_file: Path | None = None
+    #: How long an approval stays open; a plan may ask for less.
+    approval_timeout_s: float = 86400
 
     #: 32 bytes, base64: seals secrets. Or a file that holds it.
     secret_key: SecretStr = SecretStr("")

@@ -14,7 +14,7 @@ from app.plan_reader import read_plan
 from app.principal import Principal
 from app.references import collect_from_block, collect_references
 from app.render import evaluate_condition
-from app.safety import judge
+from app.safety import judge_all
 from app.staging import read_block, stage_steps
 from app.step_check import check_step
 from app.step_reader import name_step
@@ -85,11 +85,11 @@ def check_due(  # noqa: PLR0913  # each part of the decision has another owner
         return steps
     if faults.found:
         return _as_failure(faults.found)
-    for step in steps:
-        verdict = judge(step, rules.policy, principal)
+    judged = judge_all(steps, rules.policy, principal, surroundings.select)
+    for _, verdict in judged:
         if not verdict.allowed:
             return DueFailure(Reason.REFUSED_BY_POLICY, f"{verdict.fault}; {verdict.hint}")
-    return steps
+    return tuple(step for step, _ in judged)
 
 
 def name_references(template: Mapping[str, Any]) -> list[str]:

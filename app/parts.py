@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from celery import Celery
 from sqlalchemy import Engine
 
+from app.approval_policy import check_tools
 from app.celery_app import make_celery
 from app.config import Settings
+from app.errors import ConfigError
 from app.privilege import Login
 from app.promises import check_promises
 from app.publish import Publisher
-from app.safety import read_policy
+from app.safety import Policy, read_policy
 from app.selector import Selection, Selector
 from app.store.artifacts import ArtifactStore
 from app.store.credentials import Vault
@@ -28,6 +30,7 @@ from app.store.schedules import Schedules
 from app.surroundings import Rules
 from app.worker_offer import REMEMBERED_S, WorkerOffer
 from tool_catalog.loader import Catalog, load_catalog
+from tool_catalog.names import UnknownName
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +99,14 @@ def build_parts(settings: Settings, celery: Celery | None = None, *, pool_size: 
     keyring = Keyring.from_settings(settings)
     ledger = Ledger(autocommit)
     roster = Roster(engine)
+    catalog = _load_catalog(settings)
     return Parts(
         settings=settings,
         engine=engine,
         autocommit=autocommit,
         celery=celery,
-        catalog=_load_catalog(settings),
-        rules=Rules(read_policy(settings.policy_file), settings.routing, settings.queue_timeout_s),
+        catalog=catalog,
+        rules=_make_rules(settings, catalog),
         ledger=ledger,
         decisions=Decisions(autocommit),
         records=Records(autocommit),
@@ -127,6 +131,20 @@ def _load_catalog(settings: Settings) -> Catalog:
     catalog = load_catalog(settings.tool_path, settings.fallback_domain)
     check_promises(catalog)
     return catalog
+
+
+def _make_rules(settings: Settings, catalog: Catalog) -> Rules:
+    policy = read_policy(settings.policy_file)
+    _check_tools(policy, catalog)
+    return Rules(policy, settings.routing, settings.queue_timeout_s, settings.approval_timeout_s)
+
+
+def _check_tools(policy: Policy, catalog: Catalog) -> None:
+    """A rule about a tool that there is not would guard nothing."""
+    try:
+        check_tools(policy.approval, catalog)
+    except UnknownName as error:
+        raise ConfigError(f"policy: approval: {error}; see OPSFARM_POLICY_FILE") from None
 
 
 def _artifact_url(settings: Settings) -> str:

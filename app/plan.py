@@ -21,6 +21,12 @@ MAX_FAILURES = 100_000
 MAX_ITEMS = 1000
 #: Rows of a whole plan.
 MAX_ROWS = 100_000
+#: Why something is run, approved or rejected.
+MAX_REASON = 500
+#: A week: the longest that an approval may stay open.
+MAX_APPROVAL_S = 7 * 86400.0
+#: A week: the longest that a plan may ask to take.
+MAX_PLAN_S = 7 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +113,38 @@ class Plan:
     changed_tools: tuple[str, ...] = ()
     #: The execution that this one repeats.
     rerun_of: str | None = None
+    #: Why it is run, as whoever submits it says; no part of the plan's identity.
+    reason: str | None = None
+    #: How long its approvals stay open, where that is less than the farm's own time.
+    approval_timeout_s: float | None = None
+    #: How long the whole execution may take; then it is cancelled. None: as long as it takes.
+    timeout_s: float | None = None
     #: The plan as JSON, as it is kept and hashed.
     document: Mapping[str, Any] = field(default_factory=dict)
     #: JSON path ("steps[2].parameters.depth") to (line, column), for texts in YAML or JSON.
     places: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Whose yes a step needs before it runs."""
+
+    #: "self": whoever submitted it may say yes, with a reason; "other": only somebody else.
+    who: Literal["self", "other"]
+    #: How many members of which groups; "approver" is everybody with the right to approve.
+    groups: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """What a row shares with others: how many may run at once, how long between two starts."""
+
+    #: The same for all that share it, whatever the numbers are.
+    key: str
+    #: Who they are, as people say it: "systemctl on web-01".
+    what: str
+    running: int | None = None
+    every_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +156,9 @@ class CheckedRow:
     mutex: str | None = None
     #: The row's item of `for_each`.
     item: Any = None
+    #: What was approved and must still hold when it runs: {"tool": digest, "credential": name}.
+    bound: Mapping[str, Any] | None = None
+    caps: tuple[Cap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +211,20 @@ class CheckedStep:
     block: int | None = None
     #: What too many failures of that block mean; `on_failure` is the step's own.
     block_on_failure: Literal["stop", "continue"] | None = None
+    #: Whose yes it needs; None: nobody's, or not known before it is due.
+    approval: Need | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What somebody must say yes to before rows begin."""
+
+    #: Of all that will run: parameters, targets, credentials' names, the tools' files.
+    digest: str
+    #: What people decide on, as JSON.
+    shown: Mapping[str, Any]
+    expires_s: float
+    need: Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +238,9 @@ class CheckedPlan:
     warnings: Sequence[str] = ()
     stored: tuple[str, int] | None = None
     rerun_of: str | None = None
+    reason: str | None = None
+    approval_timeout_s: float | None = None
+    timeout_s: float | None = None
 
     @property
     def stages(self) -> int:

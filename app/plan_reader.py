@@ -11,20 +11,29 @@ from app.inputs import read_given, read_inputs
 from app.members import (
     check_keys,
     check_strings,
+    read_number,
     read_on_empty,
     read_text,
     read_user,
     read_whole,
     unalias,
 )
-from app.plan import MAX_BODY_BYTES, MAX_FAILURES, MAX_PARALLEL, MAX_STEPS, Plan
+from app.plan import (
+    MAX_APPROVAL_S,
+    MAX_BODY_BYTES,
+    MAX_FAILURES,
+    MAX_PARALLEL,
+    MAX_REASON,
+    MAX_STEPS,
+    Plan,
+)
 from app.plan_name import ALLOWED, is_plan_text, read_plan_name
 from tool_catalog.document import Document, DocumentError, read_document
 
 MAX_KEY = 200
 MAX_NAME = 100
 
-ENVELOPE_KEYS = ("execution_id", "plan", "inputs", "limit")
+ENVELOPE_KEYS = ("execution_id", "plan", "inputs", "limit", "reason")
 PLAN_KEYS = (
     "name",
     "inputs",
@@ -33,6 +42,7 @@ PLAN_KEYS = (
     "max_parallel",
     "max_failures",
     "on_empty",
+    "approval_timeout_s",
     "steps",
     "finally",
 )
@@ -42,6 +52,7 @@ KEPT_KEYS = ("given", "limit")
 _READ_APART = ("steps", "finally", "inputs", "given")
 _BESIDE_THE_PLAN = {
     "limit": "it stands beside the plan: {plan: {...}, limit: web-01}",
+    "reason": "it stands beside the plan: {plan: {...}, reason: disk full}",
     "execution_id": "it stands beside the plan: {execution_id: ..., plan: {...}}",
 }
 
@@ -57,6 +68,8 @@ class PlanRequest:
     #: Values for the plan's inputs; those of `plan` hold them already.
     inputs: Mapping[str, Any] = field(default_factory=dict)
     limit: str | None = None
+    #: Why the plan is run.
+    reason: str | None = None
     #: NAME or NAME@VERSION of a stored plan.
     stored: str | None = None
     #: Places of the envelope's members in its text.
@@ -64,7 +77,7 @@ class PlanRequest:
 
 
 def read_request(body: bytes, *, source: str = "request") -> PlanRequest:
-    """Read the bare form `{steps: [...]}` or the envelope `{execution_id, plan, inputs, limit}`.
+    """Read the bare form `{steps: [...]}` or the envelope `{execution_id, plan, inputs, ...}`.
 
     The envelope's plan is a mapping, the text of a plan, or the name of a stored one.
     Raises Malformed when the text cannot be read, PlanRejected with every fault of its form.
@@ -110,6 +123,7 @@ def fill_plan(plan: Plan, request: PlanRequest, *, stored: tuple[str, int] | Non
         plan,
         given=request.inputs,
         limit=request.limit,
+        reason=request.reason,
         stored=stored,
         document={**plan.document, **{key: value for key, value in asked.items() if value}},
         places={**plan.places, **request.places},
@@ -143,6 +157,7 @@ def _read_top(value: Any, places: Mapping[str, tuple[int, int]]) -> PlanRequest:
         key=_read_key(value.get("execution_id"), top),
         inputs=read_given(value.get("inputs"), top),
         limit=read_text(value, "limit", top),
+        reason=read_text(value, "reason", top, limit=MAX_REASON),
         stored=None if is_plan_text(given) else _read_stored(given, top),
         places={at: place for at, place in top.places.items() if at != ""},
     )
@@ -232,4 +247,7 @@ def _read_members(members: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
         "max_parallel": read_whole(members, "max_parallel", faults, limits=(1, MAX_PARALLEL)),
         "max_failures": read_whole(members, "max_failures", faults, limits=(0, MAX_FAILURES)),
         "on_empty": read_on_empty(members, faults) or "fail",
+        "approval_timeout_s": read_number(
+            members, "approval_timeout_s", faults, limits=(1, MAX_APPROVAL_S)
+        ),
     }

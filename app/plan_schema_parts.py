@@ -5,7 +5,7 @@ from typing import Any
 
 from app.asset import CRITICALITIES, STATUSES, TYPES
 from app.inputs import INPUT_KEYS, MAX_INPUTS
-from app.plan import MAX_FAILURES, MAX_ITEMS, MAX_PARALLEL, MAX_STEPS, MAX_TEMPLATE
+from app.plan import MAX_APPROVAL_S, MAX_FAILURES, MAX_ITEMS, MAX_PARALLEL, MAX_STEPS, MAX_TEMPLATE
 from app.plan_reader import MAX_NAME
 from app.step_reader import DAY_S, MAX_BACKOFF_S, MAX_RETRIES, SHORTEST_S
 from tool_catalog.model import ParameterType
@@ -124,6 +124,12 @@ PLAN: Json = {
         "max_parallel": _PARALLEL,
         "max_failures": FAILURES,
         "on_empty": _ON_EMPTY,
+        "approval_timeout_s": {
+            "type": "number",
+            "minimum": 1,
+            "maximum": MAX_APPROVAL_S,
+            "description": "How long its approvals stay open",
+        },
         "steps": list_of("entry", "What to do, in order: steps, blocks, parallel stages"),
         "finally": list_of("entry", "What to do however the steps ended"),
     },

@@ -1,4 +1,4 @@
-"""What a step would do to the world, and whether it may (pure).
+"""What a step would do to the world, whether it may, and whose yes it needs (pure).
 
 Closed when unsure: an entry of the policy that could be widened is refused when it is read,
 and a command that fits no entry keeps the effect of its operation.
@@ -6,15 +6,30 @@ and a command that fits no entry keeps the effect of its operation.
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from app.approval_policy import (
+    ApprovalRule,
+    Members,
+    Select,
+    check_rules,
+    find_members,
+    find_need,
+)
 from app.errors import ConfigError
-from app.plan import CheckedStep
+from app.plan import CheckedStep, Need
 from app.principal import Principal
 from app.step import Target
 from tool_catalog.document import DocumentError, read_document
@@ -65,6 +80,15 @@ class Policy(BaseModel):
     #: Whether steps may run on the worker's own host.
     local: Literal["allow", "deny"] = "allow"
     command: tuple[CommandRule, ...] = ()
+    #: The first rule that fits decides; none fits: no approval.
+    approval: tuple[ApprovalRule, ...] = ()
+    #: Names of principals, by group.
+    groups: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_approval(self) -> Self:
+        check_rules(self.approval, self.groups)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +98,8 @@ class Verdict:
     allowed: bool
     fault: str = ""
     hint: str = ""
+    #: Whose yes it needs first.
+    need: Need | None = None
 
 
 def read_policy(path: Path | None = None) -> Policy:
@@ -117,8 +143,20 @@ def judge_target(target: Target | None, policy: Policy) -> Verdict:
     return Verdict(True)
 
 
-def judge(step: CheckedStep, policy: Policy, principal: Principal) -> Verdict:
-    """Whether a principal may run a checked step; checked at submit and when it is due."""
+def judge_all(
+    steps: Sequence[CheckedStep], policy: Policy, principal: Principal, select: Select
+) -> list[tuple[CheckedStep, Verdict]]:
+    """Each step, with the approval that it needs, and whether the principal may run it.
+
+    Asked at submit, and when a step is due; `select` finds the assets that a rule's selector means.
+    """
+    members = find_members(steps, policy.approval, select)
+    judged = [(step, judge(step, policy, principal, members)) for step in steps]
+    return [(replace(step, approval=verdict.need), verdict) for step, verdict in judged]
+
+
+def judge(step: CheckedStep, policy: Policy, principal: Principal, members: Members) -> Verdict:
+    """Whether a principal may run a checked step, and whose yes it needs."""
     if not principal.may_submit:
         hint = "ask an admin for a key with the role operator"
         fault = f"{principal.name} is {principal.role}, and may look but not run plans"
@@ -127,7 +165,7 @@ def judge(step: CheckedStep, policy: Policy, principal: Principal) -> Verdict:
         verdict = judge_target(row.target, policy)
         if not verdict.allowed:
             return verdict
-    return Verdict(True)
+    return Verdict(True, need=find_need(step, policy.approval, members))
 
 
 def _fits_item(pattern: str, item: str) -> bool:

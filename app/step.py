@@ -132,6 +132,8 @@ class Step:
     principal: str = ""
     #: Whom to become on the target; None: whoever logs in.
     run_as: str | None = None
+    #: What was approved and must still hold: {"tool": digest, "credential": name}; None: nothing.
+    bound: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

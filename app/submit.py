@@ -6,13 +6,14 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from app.asking import ask_for
 from app.changed_tools import blame_changes, warn_of_changes
 from app.errors import Conflict, Fault, Forbidden, PlanRejected
 from app.parts import FarmView, Parts
-from app.plan import CheckedPlan, Plan
+from app.plan import CheckedPlan, CheckedStep, Plan
 from app.plan_name import PlanName
 from app.principal import Principal
-from app.safety import judge
+from app.safety import Verdict, judge_all
 from app.store.ledger import Submission
 from app.validate import validate
 
@@ -38,7 +39,9 @@ def submit(
     and Unavailable (nothing was written). A broker that is down only delays delivery.
     """
     checked = check(plan, principal, parts)
-    asked = Submission(uuid7(), principal, source, key)
+    steps, ask = ask_for(checked.steps, checked.approval_timeout_s, principal.tenant, parts)
+    checked = replace(checked, steps=steps)
+    asked = Submission(uuid7(), principal, source, key, ask)
     room = parts.publisher.room(checked.steps[0].queue)
     opened = parts.ledger.open_execution(checked, asked, room or 0)
     if not opened.same_plan:
@@ -79,23 +82,19 @@ def check(plan: Plan, principal: Principal, parts: Parts, *, unfilled: bool = Fa
 def _check(plan: Plan, principal: Principal, parts: Parts, *, unfilled: bool) -> CheckedPlan:
     view = FarmView(parts, principal.tenant)
     checked = validate(plan, parts.catalog, view, parts.rules, unfilled=unfilled)
-    faults = _judge_all(checked, principal, parts)
+    judged = judge_all(checked.steps, parts.rules.policy, principal, view.select)
+    # A step in several batches is judged in each.
+    faults = {step.path: _refuse(step, verdict) for step, verdict in judged if not verdict.allowed}
     if faults:
-        raise PlanRejected(faults)
-    return checked
+        raise PlanRejected(list(faults.values()))
+    return replace(checked, steps=tuple(step for step, _ in judged))
 
 
-def _judge_all(checked: CheckedPlan, principal: Principal, parts: Parts) -> list[Fault]:
-    """A fault for each step that may not run; one in several batches is judged in each."""
-    faults: dict[str, Fault] = {}
-    for step in checked.steps:
-        verdict = judge(step, parts.rules.policy, principal)
-        if not verdict.allowed:
-            faults[step.path] = Fault(
-                path=step.path,
-                code="refused_by_policy",
-                message=verdict.fault,
-                step=f"{step.position} ({step.tool})",
-                hint=verdict.hint or None,
-            )
-    return list(faults.values())
+def _refuse(step: CheckedStep, verdict: Verdict) -> Fault:
+    return Fault(
+        path=step.path,
+        code="refused_by_policy",
+        message=verdict.fault,
+        step=f"{step.position} ({step.tool})",
+        hint=verdict.hint or None,
+    )

@@ -48,6 +48,8 @@ class Rules:
     policy: Policy
     routing: Routing
     default_queue_timeout_s: float = 3600
+    #: How long an approval stays open at most.
+    approval_timeout_s: float = 86400
 
 
 @dataclass(frozen=True, slots=True)

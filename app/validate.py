@@ -71,6 +71,8 @@ def validate(
         warnings=tuple(scene.warnings),
         stored=plan.stored,
         rerun_of=plan.rerun_of,
+        reason=plan.reason,
+        approval_timeout_s=plan.approval_timeout_s,
     )
 
 

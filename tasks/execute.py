@@ -17,10 +17,11 @@ from app.observe.logs import bind
 from app.step import State, Step, StepResult
 from app.store.db import guard_unavailable
 from app.store.ledger import Finished, Sending
+from tasks.inputs import NOT_APPROVED
 from tasks.perform import perform
 from tasks.running import REPEATABLE, Running
 from tasks.workshop import Workshop
-from tool_catalog.model import Reason, Repeat
+from tool_catalog.model import Operation, Reason, Repeat, Tool
 from tool_catalog.names import UnknownName
 
 log = logging.getLogger(__name__)
@@ -68,16 +69,31 @@ def _execute_step(step_id: int, attempt: int, link: int | None, shop: Workshop) 
     with bind(**names, attempt=claimed.attempt), shop.running.watch(claimed) as running:
         started = time.monotonic()
         try:
-            tool = shop.catalog.find(claimed.tool)
-            operation = shop.catalog.operation(tool, claimed.operation)
-        except UnknownName as error:  # our tool files are not those that the plan was checked by
-            unknown = StepResult(State.FAILED, f"on worker {shop.worker}: {error}", Reason.INTERNAL)
-            return conclude(running, unknown, link, shop)
+            tool, operation = _find_operation(claimed, shop)
+        except StepError as error:
+            return conclude(running, _refused(error), link, shop)
         if operation.repeat is Repeat.TRANSACTIONAL:
             return run_transactional(running, operation.python or "", link, shop)
         result = perform(running, tool, operation, shop)
         result = replace(result, duration_s=time.monotonic() - started)
         return conclude(running, result, link, shop)
+
+
+def _find_operation(step: Step, shop: Workshop) -> tuple[Tool, Operation]:
+    """What the step runs, from our own tool files; raises StepError where they are others."""
+    try:
+        tool = shop.catalog.find(step.tool)
+        operation = shop.catalog.operation(tool, step.operation)
+    except UnknownName as error:
+        raise StepError(Reason.INTERNAL, f"on worker {shop.worker}: {error}") from None
+    if step.bound is not None and step.bound["tool"] != tool.digest:
+        changed = f"not run: the file of {tool.name} on worker {shop.worker} {NOT_APPROVED}"
+        raise StepError(Reason.REFUSED_BY_POLICY, changed)
+    return tool, operation
+
+
+def _refused(error: StepError) -> StepResult:
+    return StepResult(State.FAILED, error.message, error.reason)
 
 
 def new_token() -> UUID:

@@ -10,6 +10,8 @@ from tasks.workshop import Workshop
 from tool_catalog.model import Operation, ParameterType, Reason
 
 _USERNAME = "credential.username"
+#: The end of why a step that was approved does not run.
+NOT_APPROVED = "is not what was approved; submit the plan again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ def open_inputs(step: Step, operation: Operation, shop: Workshop) -> Inputs:
     credential = None
     if operation.at == "target" and step.target is not None and step.target.asset_id is not None:
         credential = _open_login(step, operation, shop)
+        _refuse_changed(step, step.target.name, credential)
     return Inputs(secrets | _login(credential), credential)
 
 
@@ -51,6 +54,17 @@ def _open_login(step: Step, operation: Operation, shop: Workshop) -> Credential 
         message = f"the credential {name!r} is gone, or does not serve this asset"
         raise StepError(Reason.NOT_FOUND, message)
     return credential
+
+
+def _refuse_changed(step: Step, target: str, credential: Credential | None) -> None:
+    """Whoever approved the step approved of one login."""
+    if step.bound is None:
+        return
+    now = None if credential is None else credential.name
+    if now != step.bound["credential"]:
+        was = step.bound["credential"] or "none"
+        message = f"not run: the credential of {target} is {now or 'none'}, was {was}; it"
+        raise StepError(Reason.REFUSED_BY_POLICY, f"{message} {NOT_APPROVED}")
 
 
 def _login(credential: Credential | None) -> dict[str, Secret]:

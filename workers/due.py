@@ -4,6 +4,7 @@ import logging
 from itertools import groupby
 from typing import Any
 
+from app.asking import ask_for
 from app.blocks import own_rows
 from app.errors import Unavailable
 from app.outcome import summarise
@@ -47,7 +48,9 @@ def _serve(due: DueStep, parts: Parts, outbox: Outbox) -> None:
         failed = Unrun(State.FAILED, outcome.message, outcome.reason)
         sending = outbox.settle_due(due.step_id, failed, window)
     else:
-        sending = outbox.expand_step(due.step_id, outcome, window)
+        wish_s, tenant = due.approval_timeout_s, due.principal.tenant
+        steps, ask = ask_for(outcome, wish_s, tenant, parts)
+        sending = outbox.expand_step(due.step_id, steps, window, ask)
     parts.publisher.publish(sending)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app.api import (
+    approvals,
     assets,
     events,
     executions,
@@ -31,6 +32,7 @@ _MODULES = (
     plans,
     stored_plans,
     executions,
+    approvals,
     events,
     schedules,
     tools,

@@ -26,7 +26,7 @@ _REFUSALS = {
     "changed": ("what was shown is not what is asked for", "look at the approval again"),
     "own": ("it is your own plan", "somebody else must approve it"),
     "no_reason": ("it needs a reason", "say why in `reason`"),
-    "group": ("you are in none of the groups that may", "its `needed` names them"),
+    "group": ("your yes is not among those that it needs", ""),
     "again": ("you approved it already", "somebody else must approve it, too"),
 }
 
@@ -57,6 +57,23 @@ class Decided:
     sending: Sending
     #: Of an approval: "approved" once enough people said yes; None while more are needed.
     decision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """Who says yes or no, from where, and why."""
+
+    principal: Principal
+    reason: str = ""
+    #: In whose name: "approver" by the role, and the policy's own groups.
+    groups: Sequence[str] = ()
+    #: Where the request came from.
+    origin: str = ""
+
+    def as_json(self) -> str:
+        """As the ledger keeps it."""
+        who = {"id": self.principal.id, "name": self.principal.name, "from": self.origin}
+        return write_json(who | {"groups": list(self.groups)})
 
 
 class Decisions:
@@ -135,34 +152,26 @@ class Decisions:
             )
         return Decided(execution_id, answer["state"], read_sending(answer))
 
-    def approve(  # noqa: PLR0913  # who says yes to what, and why
-        self,
-        approval_id: int,
-        digest: str,
-        actor: Principal,
-        *,
-        reason: str = "",
-        groups: Sequence[str] = (),
-        send: int,
-    ) -> Decided:
+    def approve(self, approval_id: int, digest: str, voice: Voice, *, send: int) -> Decided:
         """Say yes to what was shown with this digest; the last yes needed lets its rows begin.
 
         Raises NotFound, Forbidden for one's own plan or outside of the groups, Conflict for an
         approval that was decided, expired, or is for something else.
         """
-        who = {"id": actor.id, "name": actor.name, "groups": list(groups)}
+        tenant = voice.principal.tenant
         answer = self._call(
-            "approve", actor.tenant, approval_id, digest, write_json(who), reason, send
+            "approve", tenant, approval_id, digest, voice.as_json(), voice.reason, send
         )
         return _read_decision(approval_id, answer)
 
-    def reject(self, approval_id: int, actor: Principal, *, reason: str, send: int) -> Decided:
+    def reject(self, approval_id: int, voice: Voice, *, send: int) -> Decided:
         """Say no: what waits is cancelled, and the plan stops or goes on as after a failure.
 
         Where nothing had begun yet, the whole execution is cancelled. Raises NotFound, Conflict.
         """
+        tenant, said = voice.principal.tenant, voice.as_json()
         answer = self._call(
-            "end_approval", actor.tenant, approval_id, "rejected", actor.name, reason, send
+            "end_approval", tenant, approval_id, "rejected", said, voice.reason, send
         )
         return _read_decision(approval_id, answer)
 
@@ -208,5 +217,11 @@ def _refuse_decision(approval_id: int, answer: Mapping[str, Any]) -> None:
     if answer["why"] == "decided":
         raise Conflict(f"approval {approval_id} is decided already: {answer['decision']}")
     why, hint = _REFUSALS[answer["why"]]
+    if answer["why"] == "group":
+        hint = f"it needs {' and '.join(map(_tell_group, answer['needed'])) or _tell_group()}"
     refused = Forbidden if answer["why"] in {"own", "group"} else Conflict
     raise refused(f"approval {approval_id}: {why}", hint=hint)
+
+
+def _tell_group(name: str = "approver") -> str:
+    return "the role approver" if name == "approver" else f"a member of the group {name!r}"

@@ -5,17 +5,17 @@ The functions and what each guards are in `migrations/sql/`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine
 
 from app.json_text import write_json
-from app.plan import CheckedPlan
+from app.plan import Ask, CheckedPlan
 from app.principal import Principal
 from app.step import Step, StepResult, Target
 from app.store.db import guard_unavailable
-from app.store.rows import plan_json, result_json, rows_json
+from app.store.rows import need_json, plan_json, result_json, rows_json
 from tool_catalog.model import Effect, Repeat
 
 
@@ -62,23 +62,6 @@ class Finished:
     accepted: bool
     sending: Sending
     state: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What somebody must say yes to before rows begin."""
-
-    #: Of what is shown: parameters, targets, credentials' names, the tools' files.
-    digest: str
-    #: What people decide on, as JSON.
-    shown: Mapping[str, Any]
-    expires_s: float
-    #: "self": whoever submitted it may say yes, with a reason; "other": only somebody else.
-    who: Literal["self", "other"] = "other"
-    #: How many must say yes.
-    count: int = 1
-    #: Only members of one of these may; none: anybody with the right.
-    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +218,7 @@ def ask_json(ask: Ask) -> dict[str, Any]:
         "digest": ask.digest,
         "shown": ask.shown,
         "expires_s": ask.expires_s,
-        "needed": {"who": ask.who, "count": ask.count, "groups": list(ask.groups)},
+        "needed": need_json(ask.need),
     }
 
 
@@ -262,6 +245,7 @@ def _read_step(answer: Mapping[str, Any], token: UUID) -> Step:
         secrets=tuple(answer["secrets"]),
         principal=answer["principal"],
         run_as=answer["run_as"],
+        bound=answer["bound"],
     )
 
 

@@ -141,6 +141,10 @@ class ExecutionRow(Base):
     plan_name: Mapped[str | None]
     plan_version: Mapped[int | None]
     rerun_of: Mapped[UUID | None]
+    #: Why it is run, as whoever submitted it says; an approval by itself where that is enough.
+    reason: Mapped[str | None]
+    #: How long its approvals stay open at most; None: as the farm says.
+    approval_timeout_s: Mapped[float | None]
     #: How often it was started: resuming counts on.
     run: Mapped[int] = mapped_column(server_default=text("1"))
     warnings: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
@@ -297,6 +301,8 @@ class ScheduleRow(Base):
     #: What the plan's inputs are given, and the selector that narrows its targets.
     inputs: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     limit: Mapped[str | None] = mapped_column("limit_to")
+    #: Why its plan is run: what each of its executions is given.
+    reason: Mapped[str | None]
     #: Exactly one of cron (five fields) and interval_s.
     cron: Mapped[str | None]
     interval_s: Mapped[float | None]

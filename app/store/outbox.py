@@ -8,11 +8,11 @@ from uuid import UUID
 from sqlalchemy import Engine, text
 
 from app.json_text import write_json
-from app.plan import CheckedStep
+from app.plan import Ask, CheckedStep
 from app.principal import Principal, Role
 from app.step import State
 from app.store.db import guard_unavailable
-from app.store.ledger import Ask, Link, Sending, ask_json, call, read_sending
+from app.store.ledger import Link, Sending, ask_json, call, read_sending
 from app.store.rows import expansion_json
 from tool_catalog.model import Reason
 
@@ -21,7 +21,7 @@ RETENTION_BATCH = 200
 
 _DUE = """
     select s.id, s.execution_id, s.tenant, s.position, s.stage, s.template, e.name, e.state,
-           e.finally_stage, e.failed, e.cancelled, e.cancel_below,
+           e.finally_stage, e.failed, e.cancelled, e.cancel_below, e.approval_timeout_s,
            p.id as principal_id, p.name as principal, p.role
     from steps s
     join executions e on e.id = s.execution_id
@@ -68,6 +68,8 @@ class DueStep:
     #: What `{{ execution.state }}` says: how the main part stands now.
     execution_state: str
     principal: Principal
+    #: How long its plan wants an approval to stay open; None: as the farm says.
+    approval_timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,4 +215,5 @@ def _read_due(row: Any) -> DueStep:  # noqa: ANN401  # a row of _DUE
         principal=Principal(
             row["principal_id"], row["principal"], Role(row["role"]), row["tenant"]
         ),
+        approval_timeout_s=row["approval_timeout_s"],
     )

@@ -19,7 +19,7 @@ EVENTS_LIMIT = 1000
 _EXECUTION = """
     select e.id, e.name, e.state, e.source, e.warnings, e.created_at, e.finished_at, e.plan_digest,
            e.cancel_requested_at, e.cancelled_by, e.cancel_reason, e.finally_stage,
-           e.idempotency_key, e.plan_name, e.plan_version, e.rerun_of, e.run, e.waiting,
+           e.idempotency_key, e.plan_name, e.plan_version, e.rerun_of, e.run, e.waiting, e.reason,
            e.interrupted, p.name as principal,
            array(select r.id from executions r where r.rerun_of = e.id order by r.id) as reruns
     from executions e join principals p on p.id = e.principal_id
@@ -36,7 +36,7 @@ _EVIDENCE = """
 _APPROVALS = """
     select a.id, a.execution_id, e.name, p.name as principal, a.step_id, a.digest, a.needed,
            a.shown, a.asked_at, a.expires_at, a.given, a.decision, a.decided_at, a.decided_by,
-           a.reason
+           a.reason, e.reason as asked_why, e.source
     from approvals a join executions e on e.id = a.execution_id
     join principals p on p.id = e.principal_id
     where a.tenant = :tenant and (cast(:id as bigint) is null or a.id = :id)

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from app.plan import CheckedPlan, CheckedRow, CheckedStep
+from app.plan import CheckedPlan, CheckedRow, CheckedStep, Need
 from app.step import Artifact, StepResult, Target
 
 
@@ -18,6 +19,9 @@ def plan_json(plan: CheckedPlan) -> dict[str, Any]:
         "plan_name": name,
         "plan_version": version,
         "rerun_of": plan.rerun_of,
+        "reason": plan.reason,
+        "approval_timeout_s": plan.approval_timeout_s,
+        "timeout_s": plan.timeout_s,
         "warnings": list(plan.warnings),
         "stages": plan.stages,
         "finally_stage": plan.finally_stage,
@@ -53,8 +57,8 @@ def _rows_of(step: CheckedStep, *, alone: bool) -> list[dict[str, Any]]:
         "queue": step.queue,
         "effect": step.effect.value,
         "repeat": step.repeat.value,
-        # May ride in a chain: what it does is known, and one row completes its stage.
-        "linkable": alone and not step.dynamic and step.skipped is None,
+        # May ride in a chain: what it does is known, it completes its stage, and no limit is asked.
+        "linkable": alone and not step.dynamic and step.skipped is None and not _is_capped(step),
         "dynamic": step.dynamic,
         "template": step.template,
         "secrets": list(step.secrets),
@@ -98,7 +102,23 @@ def _row_json(row: CheckedRow) -> dict[str, Any]:
         "asset_id": row.target.asset_id if row.target else None,
         "mutex": row.mutex,
     }
-    return shown if row.item is None else shown | {"item": row.item}
+    given = {"item": row.item, "bound": row.bound, "caps": _caps_json(row)}
+    return shown | {name: value for name, value in given.items() if value is not None}
+
+
+def _is_capped(step: CheckedStep) -> bool:
+    return any(row.caps for row in step.rows)
+
+
+def _caps_json(row: CheckedRow) -> list[dict[str, Any]] | None:
+    """A row's caps in the order in which the ledger takes them; None where there are none."""
+    caps = sorted(row.caps, key=lambda cap: cap.key)
+    return [{k: v for k, v in asdict(cap).items() if v is not None} for cap in caps] or None
+
+
+def need_json(need: Need | None) -> dict[str, Any] | None:
+    """Whose yes is needed: {"who": "self" | "other", "groups": {name: how many}}."""
+    return None if need is None else {"who": need.who, "groups": dict(need.groups)}
 
 
 def target_json(target: Target | None) -> dict[str, Any] | None:

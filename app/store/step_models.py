@@ -57,13 +57,13 @@ class ApprovalRow(Base):
     step_id: Mapped[int | None] = mapped_column(BigInteger)
     #: Of what was shown: parameters, targets, credentials' names, the tools' files.
     digest: Mapped[str]
-    #: {"who": "self" | "other", "count": 1, "groups": []}.
+    #: {"who": "self" | "other", "groups": {name: how many of them}}.
     needed: Mapped[dict[str, Any]]
     #: What people decide on.
     shown: Mapped[dict[str, Any]]
     asked_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     expires_at: Mapped[datetime]
-    #: Each yes: {"id", "name", "at", "reason"}.
+    #: Each yes: {"id", "name", "groups", "from", "at", "reason"}.
     given: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'"))
     #: approved, rejected, expired or withdrawn; None while it is open.
     decision: Mapped[str | None]
@@ -171,6 +171,8 @@ class StepRow(Base):
     blocked_by: Mapped[int | None] = mapped_column(BigInteger)
     #: The approval that it waits for, or had.
     approval_id: Mapped[int | None] = mapped_column(BigInteger)
+    #: What was approved and must still hold when it runs: {"tool": digest, "credential": name}.
+    bound: Mapped[dict[str, Any] | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     reason: Mapped[str | None]

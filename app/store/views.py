@@ -44,6 +44,7 @@ def show_head(row: RowMapping) -> dict[str, Any]:
         "state": row["state"],
         "principal": row["principal"],
         "source": row["source"],
+        "reason": row["reason"],
         "plan": {"name": row["plan_name"], "version": row["plan_version"]}
         if row["plan_name"]
         else None,
@@ -70,6 +71,8 @@ def show_approval(row: RowMapping) -> dict[str, Any]:
         "shown": row["shown"],
         "given": row["given"],
         "asked_at": _iso(row["asked_at"]),
+        "asked_why": row["asked_why"],
+        "asked_from": row["source"],
         "expires_at": _iso(row["expires_at"]),
         "decision": row["decision"],
         "decided_at": _iso(row["decided_at"]),

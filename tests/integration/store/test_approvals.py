@@ -3,14 +3,17 @@
 import pytest
 
 from app.errors import Conflict, Forbidden, NotFound
+from app.plan import Ask, Need
 from app.principal import Role
 from app.step import State
-from app.store.ledger import Ask
+from app.store.decisions import Voice
 from tests.lab.ledger_bench import FAILED, all_at_once, done, make_change, make_plan, make_step
 from tests.lab.shapes import Batches, LateBlock, lay_out, on_hosts
 
 SHOWN = {"steps": [{"line": "systemctl restart nginx", "targets": ["web-1"]}]}
-ASK = Ask("digest", SHOWN, expires_s=3600)
+OTHER = Need("other", {"approver": 1})
+SELF = Need("self")
+ASK = Ask("digest", SHOWN, expires_s=3600, need=OTHER)
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def ann(bench):
 
 def asked(bench, *entries, last=(), **members):
     """An execution that waits: (its id, the approval's)."""
-    ask = Ask("digest", SHOWN, **{"expires_s": 3600, **members})
+    ask = Ask("digest", SHOWN, **{"expires_s": 3600, "need": OTHER, **members})
     opened = bench.submit(make_plan(*entries, last=last), ask=ask)
     assert opened.state == "waiting"
     assert opened.sending.run == ()
@@ -34,11 +37,13 @@ def number_of(bench, execution):
 
 
 def approve(bench, approval, actor, digest="digest", **members):
-    return bench.decisions.approve(approval, digest, actor, **{"send": 64, **members})
+    voice = Voice(actor, **{"groups": ("approver",), "origin": "192.0.2.7", **members})
+    return bench.decisions.approve(approval, digest, voice, send=64)
 
 
 def reject(bench, approval, actor):
-    return bench.decisions.reject(approval, actor, reason="not tonight", send=64)
+    voice = Voice(actor, reason="not tonight", origin="192.0.2.7")
+    return bench.decisions.reject(approval, voice, send=64)
 
 
 def unchanged(bench, execution, refused, match, error=Conflict):
@@ -93,11 +98,11 @@ def test_a_first_step_with_nothing_to_do_does_not_let_the_others_begin(bench, an
 
 
 def test_what_is_shown_is_what_was_asked(bench):
-    execution, approval = asked(bench, make_step("a"), who="self", count=2, groups=("ops",))
+    execution, approval = asked(bench, make_step("a"), need=Need("other", {"ops": 2}))
     shown = bench.records.read_approval("default", approval)
     assert shown["shown"] == SHOWN
     assert shown["digest"] == "digest"
-    assert shown["needed"] == {"who": "self", "count": 2, "groups": ["ops"]}
+    assert shown["needed"] == {"who": "other", "groups": {"ops": 2}}
     assert (shown["execution_id"], shown["principal"]) == (str(execution), "ops")
     assert (shown["decision"], shown["given"]) == (None, [])
     assert bench.records.read_execution("default", execution)["approvals"] == [shown]
@@ -120,10 +125,15 @@ def test_the_events_tell_who_said_what(bench, ann):
         "select kind, actor, data from events where kind like 'approval.%' order by id"
     )
     assert [(each["kind"], each["actor"]) for each in told] == [
-        ("approval.asked", None),
+        ("approval.asked", "ops"),
         ("approval.approved", "ann"),
     ]
-    assert told[1]["data"] == {"approval_id": approval, "reason": "agreed in the meeting"}
+    assert told[0]["data"]["from"] == "test"
+    assert told[1]["data"] == {
+        "approval_id": approval,
+        "reason": "agreed in the meeting",
+        "from": "192.0.2.7",
+    }
     shown = bench.records.list_approvals("default", execution, decided=True)[0]
     assert (shown["decision"], shown["decided_by"]) == ("approved", "ann")
     assert [(each["name"], each["reason"]) for each in shown["given"]] == [
@@ -150,7 +160,7 @@ def test_one_s_own_plan_is_refused_where_somebody_else_must(bench):
 
 
 def test_one_s_own_plan_is_approved_with_a_reason_where_that_is_enough(bench):
-    execution, approval = asked(bench, make_step("a"), who="self")
+    execution, approval = asked(bench, make_step("a"), need=SELF)
     unchanged(
         bench,
         execution,
@@ -162,7 +172,7 @@ def test_one_s_own_plan_is_approved_with_a_reason_where_that_is_enough(bench):
 
 
 def test_two_must_say_yes(bench, ann):
-    execution, approval = asked(bench, make_step("a"), count=2)
+    execution, approval = asked(bench, make_step("a"), need=Need("other", {"approver": 2}))
     first = approve(bench, approval, ann)
     assert (first.decision, first.state, first.sending.run) == (None, "waiting", ())
     unchanged(bench, execution, lambda: approve(bench, approval, ann), "approved it already")
@@ -173,13 +183,13 @@ def test_two_must_say_yes(bench, ann):
 
 
 def test_only_a_group_s_members_may(bench, ann):
-    execution, approval = asked(bench, make_step("a"), groups=("dba", "ops"))
+    execution, approval = asked(bench, make_step("a"), need=Need("other", {"dba": 1}))
     for groups in ((), ("web",)):
         unchanged(
             bench,
             execution,
             lambda groups=groups: approve(bench, approval, ann, groups=groups),
-            "none of the groups",
+            "not among those that it needs",
             Forbidden,
         )
     assert approve(bench, approval, ann, groups=("web", "dba")).decision == "approved"

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from app.errors import Conflict
 from app.outcome import derive_state
-from app.plan import CheckedStep
+from app.plan import Ask, CheckedStep, Need
 from app.principal import Principal
 from app.step import FINAL_STATES, State, Step
-from app.store.decisions import Resolution
-from app.store.ledger import Ask
+from app.store.decisions import Resolution, Voice
 from tests.lab.ledger_bench import FAILED, LedgerBench, done, make_plan, make_step
 from tests.lab.shapes import Batches, LateBlock, lay_out, on_hosts
 from tool_catalog.model import Effect, Reason, Repeat
@@ -25,7 +24,7 @@ UNKNOWN = done(State.FAILED, Reason.TIMEOUT, unknown=True)
 
 
 HOSTS = tuple("abcd")
-ASK = Ask("digest", {}, expires_s=0.0, who="other")
+ASK = Ask("digest", {}, expires_s=0.0, need=Need("other", {"approver": 1}))
 
 
 @st.composite
@@ -172,10 +171,11 @@ class Walk:
         if found:
             approval = found[choice % len(found)]["id"]
             self.bench.ask("update approvals set expires_at = expires_at + interval '1 h'")
+            ann = Voice(self.ann, "no", ("approver",))
             if choice % 3:
-                self.bench.decisions.approve(approval, "digest", self.ann, send=64)
+                self.bench.decisions.approve(approval, "digest", ann, send=64)
             else:
-                self.bench.decisions.reject(approval, self.ann, reason="no", send=64)
+                self.bench.decisions.reject(approval, ann, send=64)
 
     def _expire(self, _choice: int) -> None:
         self.bench.outbox.expire_approvals()

@@ -198,7 +198,7 @@ def test_conditions_of_destroy_if(catalog, condition, value, effect):
 )
 def test_only_operators_and_admins_run_plans(check, role, allowed):
     (step,) = check("steps: [{tool: df}]").steps
-    verdict = judge(step, read_policy(), Principal(1, "vera", role))
+    verdict = judge(step, read_policy(), Principal(1, "vera", role), {})
     assert verdict.allowed is allowed
     if not allowed:
         assert "vera" in verdict.fault
@@ -211,4 +211,4 @@ def test_policy_may_deny_the_worker_itself(check):
     assert judge_target(Target("web-01", 1), denied).allowed
     assert judge_target(None, denied).allowed
     (step,) = check("steps: [{tool: df}]").steps
-    assert not judge(step, denied, Principal(1, "olga", Role.ADMIN)).allowed
+    assert not judge(step, denied, Principal(1, "olga", Role.ADMIN), {}).allowed

@@ -9,7 +9,7 @@ returns bigint[] language sql as $$
             operation, domain, queue, effect, repeat, linkable, dynamic, template, parameters,
             target, asset_id, item, run_as, secrets, on_failure, max_parallel, max_failures, block,
             block_on_failure, timeout_s, queue_timeout_s, max_retries, backoff_s, needs, mutex,
-            state, result, finished_at)
+            bound, state, result, finished_at)
         overriding system value
         select coalesce(case when x.first then (p_places ->> x.position::text)::bigint end,
                         nextval('steps_id_seq')),
@@ -18,7 +18,7 @@ returns bigint[] language sql as $$
                x.template, x.parameters, x.target, x.asset_id, x.item, x.run_as, x.secrets,
                x.on_failure, x.max_parallel, x.max_failures, x.block, x.block_on_failure,
                x.timeout_s, x.queue_timeout_s, x.max_retries, x.backoff_s, x.needs, x.mutex,
-               case when x.skipped is null then 'pending' else 'skipped' end,
+               x.bound, case when x.skipped is null then 'pending' else 'skipped' end,
                case when x.skipped is not null then jsonb_build_object('summary', x.skipped) end,
                case when x.skipped is not null then clock_timestamp() end
         from (
@@ -29,7 +29,7 @@ returns bigint[] language sql as $$
                 item jsonb, run_as text, secrets text[], on_failure text, max_parallel int,
                 max_failures int, block int, block_on_failure text, timeout_s float,
                 queue_timeout_s float, max_retries int, backoff_s float, needs jsonb, mutex text,
-                skipped text, first boolean)
+                bound jsonb, skipped text, first boolean)
             order by r.stage, r.position, r.target_index
         ) x
         returning *
@@ -49,15 +49,16 @@ declare
     e executions; v_ids bigint[];
 begin
     insert into executions (id, tenant, name, principal_id, idempotency_key, plan_digest,
-                            source, plan_name, plan_version, rerun_of, warnings, state, stage,
-                            stages, finally_stage, stage_open, shaped)
+                            source, plan_name, plan_version, rerun_of, reason,
+                            approval_timeout_s, warnings, state, stage, stages, finally_stage,
+                            stage_open, shaped)
     select x.id, x.tenant, x.name, x.principal_id, x.idempotency_key, x.plan_digest,
-           x.source, x.plan_name, x.plan_version, x.rerun_of, x.warnings, 'running', -1,
-           x.stages, x.finally_stage, 0, x.shaped
+           x.source, x.plan_name, x.plan_version, x.rerun_of, x.reason, x.approval_timeout_s,
+           x.warnings, 'running', -1, x.stages, x.finally_stage, 0, x.shaped
     from jsonb_to_record(p_execution) as x (
         id uuid, tenant text, name text, principal_id int, idempotency_key text, plan_digest text,
-        source text, plan_name text, plan_version int, rerun_of uuid, warnings text[], stages int,
-        finally_stage int, shaped boolean)
+        source text, plan_name text, plan_version int, rerun_of uuid, reason text,
+        approval_timeout_s float, warnings text[], stages int, finally_stage int, shaped boolean)
     on conflict (tenant, principal_id, idempotency_key) do nothing
     returning * into e;
     if not found then

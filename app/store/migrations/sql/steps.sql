@@ -48,7 +48,7 @@ begin
         'effect', s.effect, 'repeat', s.repeat, 'parameters', s.parameters, 'target', s.target,
         'attempt', s.attempt, 'timeout_s', s.timeout_s, 'backoff_s', s.backoff_s,
         'retries_left', s.max_retries + 1 - s.attempt, 'secrets', s.secrets, 'principal', p.name,
-        'run_as', s.run_as);
+        'run_as', s.run_as, 'bound', s.bound);
 end $$;
 
 -- One call for a process: its running steps are alive. Returns the tokens that are still its own

@@ -1,0 +1,87 @@
+"""Approvals: what waits for a yes, and who says it."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.api.auth import PartsOfFarm, Viewer
+from app.api.sensitive import hide_output
+from app.api.shared import ExecutionId
+from app.approve import Answer, approve, reject
+from app.plan import MAX_REASON
+from app.principal import Principal
+
+router = APIRouter(tags=["approvals"])
+
+
+class ApproveRequest(BaseModel):
+    """A yes to what an execution waits with."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    reason: str = Field(default="", max_length=MAX_REASON)
+    #: Number or id of a step, where several approvals wait.
+    step: str | None = Field(default=None, max_length=100)
+    #: `digest` of the approval that was looked at, or its first characters (8 or more).
+    digest: str | None = Field(default=None, min_length=8, max_length=64)
+
+
+class RejectRequest(ApproveRequest):
+    """A no; it says why."""
+
+    reason: str = Field(min_length=1, max_length=MAX_REASON)
+
+
+@router.get("/approvals")
+def list_approvals(
+    principal: Viewer,
+    parts: PartsOfFarm,
+    everything: Annotated[bool, Query(alias="all", description="Decided ones, too.")] = False,
+) -> dict[str, Any]:
+    """What waits for a yes, oldest first: what would run, where, with which credential."""
+    return {"approvals": parts.records.list_approvals(principal.tenant, decided=everything)}
+
+
+@router.get("/executions/{execution_id}/approvals")
+def show_approvals(
+    execution_id: ExecutionId, principal: Viewer, parts: PartsOfFarm
+) -> dict[str, Any]:
+    """Every approval that an execution asked for, and what became of it."""
+    found = parts.records.list_approvals(principal.tenant, execution_id, decided=True)
+    return {"approvals": found}
+
+
+@router.post("/executions/{execution_id}/approve", status_code=HTTPStatus.OK)
+def approve_execution(
+    execution_id: ExecutionId,
+    body: ApproveRequest,
+    principal: Viewer,
+    parts: PartsOfFarm,
+    request: Request,
+) -> dict[str, Any]:
+    """Say yes to what waits; the last yes that is needed lets it run."""
+    answer = Answer(execution_id, body.reason, body.step, body.digest, _origin(request))
+    return _show(approve(answer, principal, parts), principal, parts)
+
+
+@router.post("/executions/{execution_id}/reject", status_code=HTTPStatus.OK)
+def reject_execution(
+    execution_id: ExecutionId,
+    body: RejectRequest,
+    principal: Viewer,
+    parts: PartsOfFarm,
+    request: Request,
+) -> dict[str, Any]:
+    """Say no: what waits is cancelled; where nothing had begun, the whole execution is."""
+    answer = Answer(execution_id, body.reason, body.step, body.digest, _origin(request))
+    return _show(reject(answer, principal, parts), principal, parts)
+
+
+def _origin(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _show(execution: dict[str, Any], principal: Principal, parts: PartsOfFarm) -> dict[str, Any]:
+    return hide_output(execution, principal, parts.catalog)
