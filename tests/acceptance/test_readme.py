@@ -8,8 +8,9 @@ import pytest
 
 from app.principal import Role
 from tests.lab.command_line import COMMAND
-from tests.lab.host import Hosts, user_key
+from tests.lab.host import user_key
 from tests.lab.real_farm import PROJECT, RealFarm, Servers
+from tests.lab.waiting import wait_until
 
 #: Of the networks that are kept for examples (RFC 5737); the host of this test gets it, too.
 ADDRESS = "192.0.2.10"
@@ -21,15 +22,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def host(require_root, require_program):
-    """A host called web-01 that answers at the README's address."""
-    require_program("debootstrap")
-    require_program("systemd-nspawn")
-    with Hosts() as hosts:
-        [host] = hosts.start("web-01")
-        host.run("ip", "address", "add", f"{ADDRESS}/32", "dev", "lo")
-        subprocess.run(["ip", "route", "replace", ADDRESS, "via", host.address], check=True)
-        yield host
+def host(make_systemd_hosts):
+    """A host called web-01 that answers at the README's address, too."""
+    [host] = make_systemd_hosts(1)
+    host.run("ip", "address", "add", f"{ADDRESS}/32", "dev", "lo")
+    # The route goes over the host's own cable, and ends with it.
+    subprocess.run(["ip", "route", "replace", ADDRESS, "via", host.address], check=True)
+    return host
 
 
 @pytest.fixture
@@ -99,7 +98,8 @@ def test_five_commands_take_ones_own_host_to_a_finished_plan(host, type_in, tmp_
     said = type_in(run)
     assert re.search(r"^overlay .* / *$", said, re.MULTILINE)
     assert re.search(r"^execution \S+: succeeded$", said, re.MULTILINE)
-    assert "Accepted publickey for deploy" in host.run("journalctl", "--unit=ssh", "--no-pager")
+    log = ("journalctl", "--unit=ssh", "--no-pager")
+    wait_until(lambda: "Accepted publickey for deploy" in host.run(*log), "nobody logged in")
 
 
 def test_the_readme_stays_short():
