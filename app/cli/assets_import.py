@@ -35,8 +35,7 @@ def import_(file: str, format_: str | None, only: tuple[str, ...], *, apply: boo
     remember_source(file)
     findings = _read(file, format_)
     drafts = [draft for draft in findings.drafts if _is_asked(draft.hostname, only)]
-    for left_out in findings.notes:
-        note(f"{file}:{left_out.line}: {left_out.text}")
+    _say_what_is_left_out(file, findings)
     _note_beside(file, findings)
     if not drafts:
         raise click.UsageError(f"no host of {file} fits {' '.join(only)}")
@@ -61,6 +60,16 @@ def _read(file: str, format_: str | None) -> Findings:
 
 def _is_asked(hostname: str, only: Sequence[str]) -> bool:
     return not only or any(fnmatch(hostname, pattern.lower()) for pattern in only)
+
+
+def _say_what_is_left_out(file: str, findings: Findings) -> None:
+    """One line for each thing, with the first place of it."""
+    places: dict[str, list[int]] = {}
+    for left_out in findings.notes:
+        places.setdefault(left_out.text, []).append(left_out.line)
+    for text, lines in places.items():
+        more = f" (and in {len(lines) - 1} more lines)" if len(lines) > 1 else ""
+        note(f"{file}:{lines[0]}: {text}{more}")
 
 
 def _note_beside(file: str, findings: Findings) -> None:

@@ -93,6 +93,14 @@ class TestImport:
         assert status == 2
         assert "no host of - fits x*" in notes[-1]
 
+    def test_what_is_left_out_often_is_told_once(self, opsfarm, inventory):
+        inventory.write_text("".join(f"web-{n} ansible_password=planted\n" for n in range(1, 30)))
+        _, _, notes = opsfarm("assets", "import", str(inventory))
+        told = [note for note in notes if "ansible_password" in note]
+        assert len(told) == 1
+        assert told[0].startswith(f"{inventory}:1: ansible_password is left out")
+        assert told[0].endswith(" (and in 28 more lines)")
+
     def test_folders_that_ansible_would_read_are_named(self, opsfarm, inventory):
         (inventory.parent / "group_vars").mkdir()
         _, _, notes = opsfarm("assets", "import", str(inventory))
