@@ -1,7 +1,9 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.imports.findings import MAX_CHARS
-from app.imports.reading import read_assets
+from app.imports.reading import FORMATS, read_assets
 
 INI = b"[web]\nweb-01\n"
 YAML = b"web: {hosts: {web-01: }}\n"
@@ -44,3 +46,51 @@ def test_what_cannot_be_read_at_all(content, expected, words):
     [fault] = read_assets(content, "hosts").faults
     assert (fault.line, fault.code) == expected
     assert words in f"{fault.message}; {fault.hint}"
+
+
+TOKENS = st.sampled_from(
+    [
+        *("[web]", "[web:vars]", "[all:children]", "web[1:3]", "web-01", "a=b", "ansible_host=x"),
+        *(
+            "ansible_port=9",
+            "=",
+            "[",
+            "]",
+            "{",
+            "}",
+            ":",
+            "- ",
+            "&a",
+            "*a",
+            "<<: *a",
+            "!vault",
+            "|",
+        ),
+        *("hosts:", "children:", "vars:", "all:", "hostname", ",", ";", '"', "'", "\t", "  ", "#"),
+        *(
+            "Host",
+            "HostName",
+            "Port",
+            "*",
+            "!x",
+            "Match",
+            "{{ x }}",
+            "0",
+            "1e9",
+            "~",
+            "\u00e9",
+            "\0",
+        ),
+    ]
+)
+LINES = st.lists(st.lists(TOKENS, max_size=6).map(" ".join), max_size=8).map("\n".join)
+
+
+@given(st.one_of(LINES, st.text(max_size=200)), st.sampled_from([None, *FORMATS]))
+@settings(max_examples=500, deadline=None)
+def test_whatever_a_file_holds_it_is_told_and_nothing_breaks(text, format_):
+    for name in ("hosts", "hosts.yaml", "hosts.csv"):
+        findings = read_assets(text.encode(errors="surrogatepass"), name, format_)
+        assert findings.drafts or findings.faults or findings.notes
+        for fault in findings.faults:
+            assert 1 <= fault.line <= len(text.splitlines()) + 1
