@@ -9,6 +9,7 @@ from app.drafts import Around, Defaults, Ground, draft_step, find_operation
 from app.errors import ExpressionError, Fault
 from app.faults import Faults
 from app.limit import find_limit
+from app.limits import limit_steps
 from app.plan import Block, CheckedStep, PlanStep
 from app.plan_reader import read_plan
 from app.principal import Principal
@@ -89,7 +90,7 @@ def check_due(  # noqa: PLR0913  # each part of the decision has another owner
     for _, verdict in judged:
         if not verdict.allowed:
             return DueFailure(Reason.REFUSED_BY_POLICY, f"{verdict.fault}; {verdict.hint}")
-    return tuple(step for step, _ in judged)
+    return limit_steps([step for step, _ in judged], rules.policy.limits, principal, catalog)
 
 
 def name_references(template: Mapping[str, Any]) -> list[str]:

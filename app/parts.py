@@ -10,6 +10,7 @@ from app.approval_policy import check_tools
 from app.celery_app import make_celery
 from app.config import Settings
 from app.errors import ConfigError
+from app.limits import check_limits
 from app.privilege import Login
 from app.promises import check_promises
 from app.publish import Publisher
@@ -141,10 +142,13 @@ def _make_rules(settings: Settings, catalog: Catalog) -> Rules:
 
 def _check_tools(policy: Policy, catalog: Catalog) -> None:
     """A rule about a tool that there is not would guard nothing."""
+    key = "approval"
     try:
         check_tools(policy.approval, catalog)
+        key = "limits"
+        check_limits(policy.limits, catalog)
     except UnknownName as error:
-        raise ConfigError(f"policy: approval: {error}; see OPSFARM_POLICY_FILE") from None
+        raise ConfigError(f"policy: {key}: {error}; see OPSFARM_POLICY_FILE") from None
 
 
 def _artifact_url(settings: Settings) -> str:

@@ -23,6 +23,7 @@ from app.plan import (
     MAX_BODY_BYTES,
     MAX_FAILURES,
     MAX_PARALLEL,
+    MAX_PLAN_S,
     MAX_REASON,
     MAX_STEPS,
     Plan,
@@ -43,6 +44,7 @@ PLAN_KEYS = (
     "max_failures",
     "on_empty",
     "approval_timeout_s",
+    "timeout_s",
     "steps",
     "finally",
 )
@@ -250,4 +252,5 @@ def _read_members(members: Mapping[str, Any], faults: Faults) -> dict[str, Any]:
         "approval_timeout_s": read_number(
             members, "approval_timeout_s", faults, limits=(1, MAX_APPROVAL_S)
         ),
+        "timeout_s": read_number(members, "timeout_s", faults, limits=(1, MAX_PLAN_S)),
     }

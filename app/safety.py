@@ -29,6 +29,7 @@ from app.approval_policy import (
     find_need,
 )
 from app.errors import ConfigError
+from app.limits import MAX_RULES, LimitRule
 from app.plan import CheckedStep, Need
 from app.principal import Principal
 from app.step import Target
@@ -84,6 +85,8 @@ class Policy(BaseModel):
     approval: tuple[ApprovalRule, ...] = ()
     #: Names of principals, by group.
     groups: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    #: How many steps may run at once, and how often one may begin: every rule that fits counts.
+    limits: Annotated[tuple[LimitRule, ...], Field(max_length=MAX_RULES)] = ()
 
     @model_validator(mode="after")
     def _check_approval(self) -> Self:

@@ -24,8 +24,6 @@ SERVED_CONNECTIONS: Mapping[str, tuple[str, ...]] = {
     "http": ("http",),
     "python": ("local", "ssh", "winrm", "http"),
 }
-#: Keys of an operation that load but that no worker acts on yet.
-UNSERVED_KEYS = ("rate_limit",)
 
 #: Members of a step that a due step is made of again.
 _RENDERED_LATER = (
@@ -42,7 +40,6 @@ def check_step(draft: Draft, scene: Scene) -> CheckedStep:
     row, and so does one that has nothing to do. Workers are looked at only at submit: a due step
     waits for them.
     """
-    _refuse_unserved(draft)
     dynamic = draft.is_dynamic
     share = _check_when(draft) or (
         check_later(draft, scene) if dynamic else check_items(draft, scene)
@@ -150,15 +147,6 @@ def find_connections(operation: Operation) -> tuple[str, ...]:
     if operation.needs.connection is not None:
         return (operation.needs.connection,)
     return next(ways for kind, ways in SERVED_CONNECTIONS.items() if getattr(operation, kind))
-
-
-def _refuse_unserved(draft: Draft) -> None:
-    """A promise of the tool file that nothing keeps yet must not be made to the operator."""
-    for key in UNSERVED_KEYS:
-        if getattr(draft.operation, key) is not None:
-            draft.faults.add(
-                "operation", "not_served", f"{draft.name} needs {key!r}, which is not served yet"
-            )
 
 
 def _repeat(operation: Operation, effect: Effect) -> Repeat:

@@ -9,6 +9,7 @@ from uuid_utils.compat import uuid7
 from app.asking import ask_for
 from app.changed_tools import blame_changes, warn_of_changes
 from app.errors import Conflict, Fault, Forbidden, PlanRejected
+from app.limits import limit_steps
 from app.parts import FarmView, Parts
 from app.plan import CheckedPlan, CheckedStep, Plan
 from app.plan_name import PlanName
@@ -87,7 +88,9 @@ def _check(plan: Plan, principal: Principal, parts: Parts, *, unfilled: bool) ->
     faults = {step.path: _refuse(step, verdict) for step, verdict in judged if not verdict.allowed}
     if faults:
         raise PlanRejected(list(faults.values()))
-    return replace(checked, steps=tuple(step for step, _ in judged))
+    steps = [step for step, _ in judged]
+    limited = limit_steps(steps, parts.rules.policy.limits, principal, parts.catalog)
+    return replace(checked, steps=limited)
 
 
 def _refuse(step: CheckedStep, verdict: Verdict) -> Fault:

@@ -73,6 +73,7 @@ def validate(
         rerun_of=plan.rerun_of,
         reason=plan.reason,
         approval_timeout_s=plan.approval_timeout_s,
+        timeout_s=plan.timeout_s,
     )
 
 

@@ -53,6 +53,8 @@ class Dispatcher:
             log.warning("steps waited too long for a worker and failed")
         if self._outbox.expire_approvals():
             log.warning("approvals expired; what waited for them is cancelled")
+        if self._outbox.expire_executions():
+            log.warning("executions took longer than their plans allow and are cancelled")
         if time.monotonic() - self._cleaned_at > RETENTION_S:
             self._cleaned_at = time.monotonic()
             self._outbox.remove_old(self._parts.settings.retention_days)

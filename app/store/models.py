@@ -128,6 +128,7 @@ class ExecutionRow(Base):
         Index("ix_executions_recent", "tenant", "created_at"),
         Index("ix_executions_state", "tenant", "state", "created_at"),
         Index("ix_executions_reruns", "rerun_of", postgresql_where=text("rerun_of is not null")),
+        Index("ix_executions_deadline", "deadline", postgresql_where=text("deadline is not null")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -145,6 +146,9 @@ class ExecutionRow(Base):
     reason: Mapped[str | None]
     #: How long its approvals stay open at most; None: as the farm says.
     approval_timeout_s: Mapped[float | None]
+    #: How long it may take from its start, or its latest resume; then it is cancelled, once.
+    timeout_s: Mapped[float | None]
+    deadline: Mapped[datetime | None]
     #: How often it was started: resuming counts on.
     run: Mapped[int] = mapped_column(server_default=text("1"))
     warnings: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))

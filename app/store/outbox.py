@@ -53,6 +53,8 @@ _OLD_EVENTS = """
         where v.at < now() - make_interval(days => :days)
           and not exists (select 1 from executions e where e.id = v.execution_id) limit :limit)
 """
+# No limit's interval is longer (`app.limits.MAX_EVERY_S`).
+_OLD_STARTS = "delete from cap_starts where started_at < now() - interval '1 day'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class Outbox:
 
     def queues(self) -> list[str]:
         """Queues that have rows waiting."""
-        rows = self._read("select distinct queue from steps where state = 'queued'")
+        rows = self._read("select queue from queued_queues() as queue order by queue")
         return [row["queue"] for row in rows]
 
     def count_sent(self, queue: str) -> int:
@@ -174,6 +176,15 @@ class Outbox:
         )
         return answer.get("to"), read_sending(answer)
 
+    def next_start_s(self) -> float | None:
+        """Seconds until the interval of some limit lets a waiting row begin; None: none waits."""
+        wait_s = self._call("next_start_s")
+        return None if wait_s is None else max(0.0, float(wait_s))
+
+    def expire_executions(self) -> int:
+        """Cancel what took longer than its plan allows; how many."""
+        return int(self._call("expire_executions", 100))
+
     def expire_queued(self) -> int:
         """Fail rows that waited too long for a worker; how many."""
         return int(self._call("expire_queued", 100))
@@ -187,6 +198,7 @@ class Outbox:
         with guard_unavailable(), self._engine.connect() as connection:
             connection.execute(text(_OLD_CHUNKS), {"days": min(days, 7)})
             gone = connection.execute(text(_OLD), {"days": days, "limit": RETENTION_BATCH})
+            connection.execute(text(_OLD_STARTS))
             connection.execute(text(_OLD_EVENTS), {"days": days, "limit": RETENTION_BATCH * 50})
         return int(gone.rowcount)
 

@@ -41,6 +41,18 @@ class Dropout(Base):
     key: Mapped[str]
 
 
+class CapStart(Base):
+    """When somebody's latest row that shares a cap began."""
+
+    __tablename__ = "cap_starts"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    #: As in the rows' `caps`.
+    key: Mapped[str] = mapped_column(primary_key=True)
+    principal_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    started_at: Mapped[datetime]
+
+
 class ApprovalRow(Base):
     """Somebody's yes that rows wait for, and what became of it."""
 
@@ -84,7 +96,22 @@ class StepRow(Base):
             "queue",
             "principal_id",
             "queued_at",
-            postgresql_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued' and (caps is null or sent_at is not null)"),
+        ),
+        # The same for rows with limits, by group: a full one is passed over whole.
+        Index(
+            "ix_steps_capped",
+            "queue",
+            "principal_id",
+            "cap_group",
+            "queued_at",
+            postgresql_where=text("state = 'queued' and sent_at is null and cap_group is not null"),
+        ),
+        # What is in the broker.
+        Index(
+            "ix_steps_sent",
+            "queue",
+            postgresql_where=text("state = 'queued' and sent_at is not null"),
         ),
         # What waits until another row of its step ends; not by id, or the planner walks the
         # primary key to find the first.
@@ -173,6 +200,10 @@ class StepRow(Base):
     approval_id: Mapped[int | None] = mapped_column(BigInteger)
     #: What was approved and must still hold when it runs: {"tool": digest, "credential": name}.
     bound: Mapped[dict[str, Any] | None]
+    #: The limits that it shares with others, [{"key", "what", "running", "every_s"}]; null: none.
+    caps: Mapped[list[Any] | None] = mapped_column(JSONB)
+    #: The same for rows with the same caps.
+    cap_group: Mapped[str | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     reason: Mapped[str | None]

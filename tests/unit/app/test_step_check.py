@@ -35,7 +35,6 @@ operations:
     effect: change
     repeat: never
     argv: [restart-thing]
-    rate_limit: 1/s
     examples: [{parameters: {}}]
 """
 
@@ -61,7 +60,7 @@ class Farm:
 
 @pytest.fixture
 def reject(tmp_path):
-    """`reject(plan, connection)`: the faults of a plan over a catalogue with an unserved key."""
+    """`reject(plan, connection)`: the faults of a plan over a catalogue of one tool."""
     (tmp_path / "thing.yaml").write_text(LIMITED)
     catalog = load_catalog(str(tmp_path))
 
@@ -72,12 +71,6 @@ def reject(tmp_path):
         return error.value.faults
 
     return run
-
-
-def test_a_promise_that_nothing_keeps_yet_is_refused(reject):
-    (fault,) = reject(b"steps: [{tool: thing, operation: restart, targets: host-1}]")
-    assert (fault.path, fault.code, fault.step) == ("steps[0].operation", "not_served", "1 (thing)")
-    assert "'rate_limit'" in fault.message
 
 
 @pytest.mark.parametrize(

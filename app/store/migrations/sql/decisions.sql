@@ -27,7 +27,7 @@ begin
     where id = s.id;
     perform tell(s.tenant, s.execution_id, s.id, 'step.queued', p_actor, step_facts(s) || p_more);
     e := keep(e);
-    if s.mutex is not null then perform pg_notify('opsfarm_dispatch', 'mutex'); end if;
+    perform tell_freed(s);
     return send_next(e, null, s.id - 1, least(p_send, 1))
         || jsonb_build_object('accepted', true, 'execution_state', e.state);
 end $$;
@@ -131,7 +131,9 @@ begin
     get diagnostics v_rows = row_count;
     delete from failure_counts where execution_id = e.id;
     delete from dropouts where execution_id = e.id;
-    update executions set run = run + 1 where id = e.id returning run into e.run;
+    update executions set run = run + 1,
+        deadline = clock_timestamp() + make_interval(secs => timeout_s)
+    where id = e.id returning run into e.run;
     select count(*) into e.cancelled from steps where execution_id = e.id and state = 'cancelled';
     e.failed := 0;
     e.stage := v_from - 1;

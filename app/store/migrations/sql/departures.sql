@@ -20,7 +20,7 @@ begin
     if not found then return false; end if;
     perform tell(s.tenant, s.execution_id, s.id, 'step.queued', s.worker,
                  step_facts(s) || jsonb_build_object('summary', p_result -> 'summary'));
-    if s.mutex is not null then perform pg_notify('opsfarm_dispatch', 'mutex'); end if;
+    perform tell_freed(s);
     return true;
 end $$;
 
@@ -41,6 +41,7 @@ begin
     perform tell(s.tenant, s.execution_id, s.id, 'step.interrupted', s.worker,
                  step_facts(s) || jsonb_build_object('summary', p_result -> 'summary'));
     perform keep(e);
+    if s.caps is not null then perform tell_freed(s); end if;  -- the mutex stays held
     return true;
 end $$;
 
@@ -112,7 +113,7 @@ begin
     where id = p_step returning * into s;
     perform tell(s.tenant, s.execution_id, s.id, 'step.queued', null,
                  step_facts(s) || v_result);
-    if s.mutex is not null then perform pg_notify('opsfarm_dispatch', 'mutex'); end if;
+    perform tell_freed(s);
     return jsonb_build_object('reaped', true, 'to', 'queued', 'run', '[]'::jsonb);
 end $$;
 

@@ -5,7 +5,8 @@ language sql as $$
         select id from steps
         where execution_id = e.id and stage = e.stage and id > p_after
           and state = 'queued' and sent_at is null
-          and blocked_by is null  -- the dispatcher looks whether its mutex is free
+          and blocked_by is null  -- the dispatcher looks whether its mutex is free,
+          and caps is null        -- and whether its limits have room
           and (not_before is null or not_before <= clock_timestamp())
         order by id limit p_send
     ), sent as (
@@ -73,27 +74,85 @@ begin
     return v_rows;
 end $$;
 
+-- The queues that have rows waiting, without a look at each of the rows.
+create function queued_queues() returns setof text
+language sql stable security definer set search_path = public, pg_temp as $$
+    with recursive plain as (
+        (select i.queue from steps i
+         where i.state = 'queued' and (i.caps is null or i.sent_at is not null)
+         order by i.queue limit 1)
+        union all
+        select (select i.queue from steps i
+                where i.state = 'queued' and (i.caps is null or i.sent_at is not null)
+                  and i.queue > p.queue order by i.queue limit 1)
+        from plain p where p.queue is not null
+    ), capped as (
+        (select i.queue from steps i
+         where i.state = 'queued' and i.sent_at is null and i.cap_group is not null
+         order by i.queue limit 1)
+        union all
+        select (select i.queue from steps i
+                where i.state = 'queued' and i.sent_at is null and i.cap_group is not null
+                  and i.queue > c.queue order by i.queue limit 1)
+        from capped c where c.queue is not null
+    )
+    select queue from plain where queue is not null
+    union
+    select queue from capped where queue is not null
+$$;
+
+-- Whether nobody holds a mutex, and no other row that wants it is published.
+create function is_free(p_step bigint, p_tenant text, p_mutex text) returns boolean
+language sql stable as $$
+    select p_mutex is null or not exists (
+        select from steps o where o.tenant = p_tenant and o.mutex = p_mutex
+            and o.state in ('running', 'interrupted')
+    ) and not exists (
+        select from steps o where o.tenant = p_tenant and o.mutex = p_mutex and o.id <> p_step
+            and o.state = 'queued' and o.sent_at is not null)
+$$;
+
 -- The dispatcher's outbox: rows of one queue to publish now, oldest first, fair between
--- principals, marked as sent. `p_resend_s` null: nothing was lost, only unsent rows.
+-- principals, marked as sent; of those that want one mutex, one. `p_resend_s` null: nothing was
+-- lost, only unsent rows.
 create function take_unsent(p_queue text, p_limit int, p_resend_s float) returns jsonb
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    v_run jsonb;
+    v_capped bigint[] := choose_capped(p_queue, p_limit); v_run jsonb;
 begin
-    with chosen as (
-        select c.id, c.rank from principals p cross join lateral (
-            select s.id, row_number() over (order by s.queued_at) as rank from (
-                select i.id, i.queued_at from steps i
+    with wanted as materialized (
+        select o.id, o.tenant, o.mutex from steps o
+        where o.state = 'queued' and o.sent_at is not null and o.mutex is not null
+    ), plain as (
+        select c.id, c.rank, c.tenant, c.mutex from principals p cross join lateral (
+            select s.*, row_number() over (order by s.queued_at) as rank from (
+                select i.id, i.queued_at, i.tenant, i.mutex from steps i
                 where i.queue = p_queue and i.principal_id = p.id and i.state = 'queued'
+                  and (i.caps is null or i.sent_at is not null)
                   and (i.sent_at is null
                        or i.sent_at < clock_timestamp() - make_interval(secs => p_resend_s))
                   and (i.not_before is null or i.not_before <= clock_timestamp())
                   and (i.mutex is null or not exists (
                        select 1 from steps o where o.tenant = i.tenant and o.mutex = i.mutex
                          and o.state in ('running', 'interrupted')))
+                  and (i.mutex is null or not exists (
+                       select 1 from wanted w where w.tenant = i.tenant and w.mutex = i.mutex
+                         and w.id <> i.id))
                 order by i.queued_at limit p_limit
             ) s
-        ) c order by c.rank, c.id limit p_limit
+        ) c
+    ), ranked as (
+        select p.id, p.rank, p.tenant, p.mutex from plain p
+        union all
+        select c.id, c.place, s.tenant, s.mutex
+        from unnest(v_capped) with ordinality as c (id, place) join steps s on s.id = c.id
+    ), chosen as (
+        select r.id from (
+            select n.id, n.rank, n.mutex,
+                   row_number() over (partition by n.tenant, n.mutex order by n.rank, n.id) as turn
+            from ranked n
+        ) r where r.mutex is null or r.turn = 1
+        order by r.rank, r.id limit p_limit
     ), locked as (
         select s.id from steps s join chosen using (id)
         where s.state = 'queued'

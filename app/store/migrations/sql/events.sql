@@ -25,6 +25,15 @@ create function step_facts(s steps) returns jsonb language sql immutable as $$
         'target', s.target -> 'name', 'attempt', s.attempt, 'reason', s.reason)
 $$;
 
+-- Others may wait for what a row held: its mutex, its share of a limit.
+create function tell_freed(s steps) returns void language plpgsql as $$
+begin
+    if s.mutex is not null or s.caps is not null then
+        perform pg_notify('opsfarm_dispatch',
+                          case when s.mutex is null then 'limit' else 'mutex' end);
+    end if;
+end $$;
+
 -- Events tell what happened; nobody rewrites that.
 create function refuse_rewrite() returns trigger language plpgsql as $$
 begin

@@ -9,7 +9,7 @@ returns bigint[] language sql as $$
             operation, domain, queue, effect, repeat, linkable, dynamic, template, parameters,
             target, asset_id, item, run_as, secrets, on_failure, max_parallel, max_failures, block,
             block_on_failure, timeout_s, queue_timeout_s, max_retries, backoff_s, needs, mutex,
-            bound, state, result, finished_at)
+            bound, caps, cap_group, state, result, finished_at)
         overriding system value
         select coalesce(case when x.first then (p_places ->> x.position::text)::bigint end,
                         nextval('steps_id_seq')),
@@ -18,7 +18,7 @@ returns bigint[] language sql as $$
                x.template, x.parameters, x.target, x.asset_id, x.item, x.run_as, x.secrets,
                x.on_failure, x.max_parallel, x.max_failures, x.block, x.block_on_failure,
                x.timeout_s, x.queue_timeout_s, x.max_retries, x.backoff_s, x.needs, x.mutex,
-               x.bound, case when x.skipped is null then 'pending' else 'skipped' end,
+               x.bound, x.caps, md5(x.caps::text), case when x.skipped is null then 'pending' else 'skipped' end,
                case when x.skipped is not null then jsonb_build_object('summary', x.skipped) end,
                case when x.skipped is not null then clock_timestamp() end
         from (
@@ -29,7 +29,7 @@ returns bigint[] language sql as $$
                 item jsonb, run_as text, secrets text[], on_failure text, max_parallel int,
                 max_failures int, block int, block_on_failure text, timeout_s float,
                 queue_timeout_s float, max_retries int, backoff_s float, needs jsonb, mutex text,
-                bound jsonb, skipped text, first boolean)
+                bound jsonb, caps jsonb, skipped text, first boolean)
             order by r.stage, r.position, r.target_index
         ) x
         returning *
@@ -50,15 +50,17 @@ declare
 begin
     insert into executions (id, tenant, name, principal_id, idempotency_key, plan_digest,
                             source, plan_name, plan_version, rerun_of, reason,
-                            approval_timeout_s, warnings, state, stage, stages, finally_stage,
-                            stage_open, shaped)
+                            approval_timeout_s, timeout_s, deadline, warnings, state, stage,
+                            stages, finally_stage, stage_open, shaped)
     select x.id, x.tenant, x.name, x.principal_id, x.idempotency_key, x.plan_digest,
            x.source, x.plan_name, x.plan_version, x.rerun_of, x.reason, x.approval_timeout_s,
-           x.warnings, 'running', -1, x.stages, x.finally_stage, 0, x.shaped
+           x.timeout_s, clock_timestamp() + make_interval(secs => x.timeout_s), x.warnings,
+           'running', -1, x.stages, x.finally_stage, 0, x.shaped
     from jsonb_to_record(p_execution) as x (
         id uuid, tenant text, name text, principal_id int, idempotency_key text, plan_digest text,
         source text, plan_name text, plan_version int, rerun_of uuid, reason text,
-        approval_timeout_s float, warnings text[], stages int, finally_stage int, shaped boolean)
+        approval_timeout_s float, timeout_s float, warnings text[], stages int, finally_stage int,
+        shaped boolean)
     on conflict (tenant, principal_id, idempotency_key) do nothing
     returning * into e;
     if not found then
@@ -123,3 +125,23 @@ begin
         || jsonb_build_object('accepted', true, 'state', e.state);
 end $$;
 
+
+-- Executions that took longer than their plan allows are cancelled, once: `finally` runs.
+create function expire_executions(p_limit int) returns int
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    e executions; v_count int := 0;
+begin
+    for e in select * from executions
+             where deadline < clock_timestamp() order by deadline limit p_limit
+             for update skip locked loop
+        update executions set deadline = null where id = e.id;
+        if e.finished_at is null then
+            perform cancel_execution(e.id, null, format('timeout: it took longer than %s s',
+                                                        e.timeout_s), 0);
+            perform pg_notify('opsfarm_dispatch', 'unsent');
+            v_count := v_count + 1;
+        end if;
+    end loop;
+    return v_count;
+end $$;

@@ -74,7 +74,7 @@ $$;
 create function open_rows(e executions, p_ids bigint[], p_send int) returns executions
 language plpgsql as $$
 declare
-    v_rows int; v_due int; v_held int := 0;
+    v_rows int; v_due int; v_capped int; v_held int := 0;
 begin
     if e.shaped then perform leave_out(e, p_ids); end if;
     with moved as (
@@ -85,9 +85,10 @@ begin
             sends = case when linkable and p_send > 0 then sends + 1 else sends end
         where execution_id = e.id and stage = e.stage and state = 'pending'
           and (p_ids is null or id = any (p_ids)) and (max_parallel is null or dynamic)
-        returning dynamic
+        returning dynamic, caps
     )
-    select count(*), count(*) filter (where dynamic) into v_rows, v_due from moved;
+    select count(*), count(*) filter (where dynamic), count(caps)
+    into v_rows, v_due, v_capped from moved;
     if e.shaped then
         with held as (
             select id, row_number() over (partition by position order by target_index) as place, max_parallel
@@ -97,8 +98,10 @@ begin
         ), moved as (
             update steps s set state = 'queued', queued_at = clock_timestamp()
             from held h where s.id = h.id and h.place <= h.max_parallel
+            returning s.caps
         )
-        select count(*) into v_held from held;
+        select count(*), v_capped + (select count(caps) from moved) into v_held, v_capped
+        from held;
     end if;
     if e.waiting > 0 then  -- rows that wait for a decision are open, too
         select v_held + count(*) into v_held from steps
@@ -106,7 +109,7 @@ begin
           and (p_ids is null or id = any (p_ids));
     end if;
     e.stage_open := e.stage_open + v_rows + v_held;
-    if v_due > 0 then perform pg_notify('opsfarm_dispatch', 'due'); end if;
+    if v_due + v_capped > 0 then perform pg_notify('opsfarm_dispatch', 'due'); end if;
     return e;
 end $$;
 

@@ -20,6 +20,11 @@ begin
                 'summary', format('%s may no longer run plans', p.name)), null, 0));
     end if;
     if s.stage < e.cancel_below then return null; end if;
+    if s.caps is not null and not enter_caps(s) then
+        update steps set sent_at = null
+        where id = p_step and state = 'queued' and attempt = p_attempt;
+        return null;
+    end if;
     begin
         select id into v_holder from steps
         where s.mutex is not null and tenant = s.tenant and mutex = s.mutex
@@ -41,6 +46,7 @@ begin
         where id = p_step and state = 'queued' and attempt = p_attempt;
         return null;
     end if;
+    if s.caps is not null then perform note_start(s); end if;
     perform tell(s.tenant, s.execution_id, s.id, 'step.running', p_worker, step_facts(s));
     return jsonb_build_object(
         'id', s.id, 'execution_id', s.execution_id, 'tenant', s.tenant, 'plan_name', e.name,
@@ -124,7 +130,7 @@ begin
                  step_facts(s) || p_more || jsonb_build_object('summary', p_result -> 'summary',
                                                                'stage', e.stage));
     e := keep(e);
-    if s.mutex is not null then perform pg_notify('opsfarm_dispatch', 'mutex'); end if;
+    perform tell_freed(s);
     if s.effect = 'read' and e.finished_at is null then
         perform set_config('synchronous_commit', 'off', true);
     end if;

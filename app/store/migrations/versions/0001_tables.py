@@ -210,6 +210,8 @@ def upgrade() -> None:
         sa.Column("rerun_of", sa.Uuid(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("approval_timeout_s", sa.Double(), nullable=True),
+        sa.Column("timeout_s", sa.Double(), nullable=True),
+        sa.Column("deadline", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("run", sa.Integer(), server_default=sa.text("1"), nullable=False),
         sa.Column("warnings", sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
@@ -255,6 +257,21 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_executions_state", "executions", ["tenant", "state", "created_at"], unique=False
+    )
+    op.create_index(
+        "ix_executions_deadline",
+        "executions",
+        ["deadline"],
+        unique=False,
+        postgresql_where=sa.text("deadline is not null"),
+    )
+    op.create_table(
+        "cap_starts",
+        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("principal_id", sa.Integer(), nullable=False),
+        sa.Column("started_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("tenant", "key", "principal_id", name=op.f("pk_cap_starts")),
     )
     op.create_table(
         "schedules",
@@ -479,6 +496,8 @@ def upgrade() -> None:
         sa.Column("blocked_by", sa.BigInteger(), nullable=True),
         sa.Column("approval_id", sa.BigInteger(), nullable=True),
         sa.Column("bound", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("caps", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("cap_group", sa.Text(), nullable=True),
         sa.Column("started_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("finished_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
@@ -508,7 +527,21 @@ def upgrade() -> None:
         "steps",
         ["queue", "principal_id", "queued_at"],
         unique=False,
-        postgresql_where=sa.text("state = 'queued'"),
+        postgresql_where=sa.text("state = 'queued' and (caps is null or sent_at is not null)"),
+    )
+    op.create_index(
+        "ix_steps_capped",
+        "steps",
+        ["queue", "principal_id", "cap_group", "queued_at"],
+        unique=False,
+        postgresql_where=sa.text("state = 'queued' and sent_at is null and cap_group is not null"),
+    )
+    op.create_index(
+        "ix_steps_sent",
+        "steps",
+        ["queue"],
+        unique=False,
+        postgresql_where=sa.text("state = 'queued' and sent_at is not null"),
     )
     op.create_index(
         "ix_steps_running",
@@ -563,6 +596,7 @@ def downgrade() -> None:
         "ix_schedules_due", table_name="schedules", postgresql_where=sa.text("paused_at is null")
     )
     op.drop_table("schedules")
+    op.drop_table("cap_starts")
     op.drop_index("ix_executions_state", table_name="executions")
     op.drop_index(
         "ix_executions_reruns",

@@ -15,6 +15,7 @@ FILES = (
     "stages",
     "failures",
     "dispatch",
+    "limits",
     "executions",
     "steps",
     "departures",
