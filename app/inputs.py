@@ -12,9 +12,10 @@ from pydantic_core import ErrorDetails
 from app.faults import Faults
 from app.members import check_strings
 from app.plan import MAX_TEXT, Plan
+from tool_catalog.bad_key import BadKey
 from tool_catalog.model import Parameter, ParameterType
 from tool_catalog.names import did_you_mean, shorten, suggest
-from tool_catalog.operation_checks import BadKey, check_definition
+from tool_catalog.parameter_checks import check_definition
 from tool_catalog.params import show_value
 from tool_catalog.scalars import BadValue
 from tool_catalog.values import check_value, describe

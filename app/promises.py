@@ -11,9 +11,10 @@ from app.errors import ExpressionError
 from app.expression_tree import Reference
 from app.render import evaluate_condition, inspect_condition
 from app.sandbox import METHOD_NAMES
+from tool_catalog.bad_key import BadKey
 from tool_catalog.loader import Catalog
-from tool_catalog.model import CatalogError, Operation, Output, Tool
-from tool_catalog.names import did_you_mean, suggest
+from tool_catalog.model import Operation, Output, Tool
+from tool_catalog.names import near_or_all
 
 #: The names that each expression may use.
 #: `unknown` is true where nobody saw the effect's own end.
@@ -45,9 +46,8 @@ def check_promises(catalog: Catalog) -> None:
                 try:
                     _check(text, outputs, operation)
                 except ExpressionError as error:
-                    file = f"tools/{tool.folder}/{tool.name}.yaml" if tool.folder else tool.name
-                    place = f"operations.{operation.name}.{key}"
-                    raise CatalogError(f"{file}: {place}: {error}") from None
+                    bad = BadKey(f"operations.{operation.name}.{key}", str(error))
+                    raise catalog.fault(tool, bad) from None
 
 
 def _expressions(
@@ -84,4 +84,4 @@ def _check_name(reference: Reference, known: Mapping[str, Any]) -> None:
     name = next((part for part in reference.parts if isinstance(part, str)), None)
     if name is None or name in known or name in METHOD_NAMES:
         return
-    raise ExpressionError(f"{reference}: no {name!r}{did_you_mean(suggest(name, known))}")
+    raise ExpressionError(f"{reference}: no {name!r}{near_or_all(name, known)}")

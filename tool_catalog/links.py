@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tool_catalog.bad_key import BadKey
 from tool_catalog.model import Effect, Operation, Repeat
-from tool_catalog.names import did_you_mean, suggest
-from tool_catalog.operation_checks import BadKey
+from tool_catalog.names import near_or_all
 from tool_catalog.params import check_parameters
 from tool_catalog.scalars import BadValue
 from tool_catalog.values import check_value
@@ -78,8 +78,8 @@ def check_links(operation: Operation, operations: Mapping[str, Operation], place
     for key, name, with_ in links:
         linked = operations.get(name)
         if linked is None:
-            near = did_you_mean(suggest(name, operations))
-            raise BadKey(f"{place}.{key}", f"no operation {name!r}{near}")
+            words = f"no operation {name!r}{near_or_all(name, operations)}"
+            raise BadKey(f"{place}.{key}", words)
         _check_kind(operation, linked, key, place)
         _check_with(operation, linked, with_, (place, key.partition(".")[0], operations))
 
@@ -118,7 +118,7 @@ def _check_with(
     for name, template in with_.items():
         at = f"{place}.{key}.with.{name}"
         if name not in linked.parameters:
-            near = did_you_mean(suggest(name, linked.parameters))
+            near = near_or_all(name, linked.parameters)
             raise BadKey(at, f"{linked.name} has no parameter {name!r}{near}")
         holes = list(_holes(template))
         for hole in holes:
@@ -145,8 +145,7 @@ def _check_hole(
     root, _, field = hole.partition(".")
     if not field:
         if root not in operation.parameters:
-            near = did_you_mean(suggest(root, operation.parameters))
-            raise BadKey(at, f"no parameter {root!r}{near}")
+            raise BadKey(at, f"no parameter {root!r}{near_or_all(root, operation.parameters)}")
         return
     if operation.before is None:
         raise BadKey(at, f"{{{hole}}}: nothing is read before; name a read in `before`")
@@ -155,7 +154,7 @@ def _check_hole(
     if output.parser not in _OBJECTS:
         raise BadKey(at, f"{{{hole}}}: {operation.before} gives no single object")
     if output.fields and field not in output.fields:
-        near = did_you_mean(suggest(field, output.fields))
+        near = near_or_all(field, output.fields)
         raise BadKey(at, f"{operation.before} gives no field {field!r}{near}")
 
 

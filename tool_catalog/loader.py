@@ -3,16 +3,17 @@
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from queues import EXECUTION_LOCATIONS, Domain
+from tool_catalog.bad_key import BadKey
 from tool_catalog.document import Document, DocumentError, find_place, read_document
+from tool_catalog.function_checks import check_functions
 from tool_catalog.model import CatalogError, Operation, Tool
 from tool_catalog.names import did_you_mean, normalise, shorten, suggest, unknown
-from tool_catalog.operation_checks import BadKey
 from tool_catalog.tool_file import read_tool
 
 TOOLS = Path(__file__).parent / "tools"
@@ -26,6 +27,8 @@ class Catalog:
     """Every tool there is, by name."""
 
     tools: Mapping[str, Tool]
+    #: Tool to its file, and how messages name that.
+    files: Mapping[str, tuple[Path, str]] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
@@ -39,6 +42,14 @@ class Catalog:
         if tool is None:
             raise unknown("tool", name, self.tools)
         return tool
+
+    def fault(self, tool: Tool, bad: BadKey) -> CatalogError:
+        """The error for what was found wrong with a tool that loads, with its place in the file."""
+        if tool.name not in self.files:
+            return CatalogError(f"{tool.name}: {bad}")
+        path, shown = self.files[tool.name]
+        document = read_document(path.read_bytes(), source=shown, int_keys=True)
+        return CatalogError(_describe(shown, document, bad))
 
     def operation(self, tool: Tool, name: str | None) -> Operation:
         """The operation of that name, any case, `_` or `-`; None takes the only one or the default.
@@ -60,14 +71,15 @@ def load_catalog(tool_path: str = "", fallback: Domain = Domain.AUTOMATION) -> C
     Raises CatalogError naming the file, the line and the key of the first fault.
     """
     found: dict[str, Tool] = {}
-    files: dict[str, str] = {}
+    files: dict[str, tuple[Path, str]] = {}
     for path, shown in _find_files(tool_path):
         tool = load_tool(path, fallback=fallback, shown=shown)
         if tool.name in found:
-            raise CatalogError(f"{shown}: tool {tool.name!r} stands in {files[tool.name]} too")
+            why = f"tool {tool.name!r} stands in {files[tool.name][1]} too: give one another name"
+            raise CatalogError(f"{shown}:1:1: {why}")
         found[tool.name] = tool
-        files[tool.name] = shown
-    return Catalog(dict(sorted(found.items())))
+        files[tool.name] = path, shown
+    return Catalog(dict(sorted(found.items())), files)
 
 
 def _find_files(tool_path: str) -> Iterator[tuple[Path, str]]:
@@ -88,20 +100,24 @@ def load_tool(path: Path, *, fallback: Domain = Domain.AUTOMATION, shown: str = 
     shown = shown or path.name
     text = path.read_bytes()
     if not NAME.fullmatch(path.stem):
-        raise CatalogError(f"{shown}: a tool's name is lower-case words joined by hyphens")
+        raise CatalogError(f"{shown}:1:1: a tool's name is lower-case words joined by hyphens")
     try:
         document = read_document(text, source=shown, int_keys=True)
     except DocumentError as error:
         raise CatalogError(str(error)) from None
     try:
         folder = _folder_of(path)
-        domain = _domain_of(folder, document.value, fallback)
-        digest = hashlib.sha256(text).hexdigest()
-        return read_tool(
-            document.value, name=path.stem, domain=domain, folder=folder, digest=digest
+        tool = read_tool(
+            document.value,
+            name=path.stem,
+            domain=_domain_of(folder, document.value, fallback),
+            folder=folder,
+            digest=hashlib.sha256(text).hexdigest(),
         )
+        check_functions(tool)
     except BadKey as bad:
         raise CatalogError(_describe(shown, document, bad)) from None
+    return tool
 
 
 def _describe(shown: str, document: Document, bad: BadKey) -> str:

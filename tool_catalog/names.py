@@ -40,6 +40,13 @@ def did_you_mean(suggestion: str | None) -> str:
     return f"; did you mean {str(suggestion)!r}?" if suggestion else ""
 
 
+def near_or_all(name: str, allowed: Iterable[str]) -> str:
+    """The end of a message about a name that is unknown: the nearest one, else all there are."""
+    names = sorted(allowed)
+    near = did_you_mean(suggest(name, names))
+    return near or (f"; known are {', '.join(names)}" if names else "; there are none")
+
+
 def shorten(text: str, longest: int = 80) -> str:
     """At most `longest` characters of `text`."""
     return text if len(text) <= longest else text[: longest - 3] + "..."

@@ -2,8 +2,8 @@
 
 import re
 
+from tool_catalog.bad_key import BadKey
 from tool_catalog.model import HttpRequest, Operation, ParameterType
-from tool_catalog.operation_checks import BadKey
 
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_.]*)\}")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

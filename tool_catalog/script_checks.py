@@ -2,9 +2,9 @@
 
 import re
 
+from tool_catalog.bad_key import BadKey
 from tool_catalog.model import Operation, ParameterType
-from tool_catalog.names import did_you_mean, suggest
-from tool_catalog.operation_checks import BadKey
+from tool_catalog.names import near_or_all
 
 #: cmd.exe takes 8191 characters; encoded, and with what stands around it, so much of them is left.
 MAX_PIPELINE = 2400
@@ -21,6 +21,8 @@ def check_script(operation: Operation, place: str) -> None:
     for key in _NOT_WITH:
         if getattr(operation, key):
             raise BadKey(f"{place}.{key}", "goes with argv; a pipeline reads its parameters as $p")
+    if operation.at == "worker":
+        raise BadKey(f"{place}.at", "a pipeline runs on its target: no worker has PowerShell")
     if operation.output.artifact is not None:
         raise BadKey(f"{place}.output.artifact", "a pipeline gives rows as JSON, no file")
     for name, parameter in operation.parameters.items():
@@ -38,5 +40,4 @@ def _check_pipeline(operation: Operation, place: str) -> None:
         raise BadKey(place, "runs a text as code (Invoke-Expression); call a cmdlet")
     for name in _NAMES.findall(pipeline):
         if name not in operation.parameters:
-            near = did_you_mean(suggest(name, operation.parameters))
-            raise BadKey(place, f"no parameter {name!r}{near}")
+            raise BadKey(place, f"no parameter {name!r}{near_or_all(name, operation.parameters)}")

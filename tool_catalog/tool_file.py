@@ -8,15 +8,11 @@ from pydantic import BaseModel, ValidationError
 
 from queues import Domain
 from tool_catalog import model
+from tool_catalog.bad_key import BadKey
 from tool_catalog.links import check_links
 from tool_catalog.model import Effect, ErrorRule, Operation, Parameter, Repeat, Tool
-from tool_catalog.names import did_you_mean, shorten, suggest
-from tool_catalog.operation_checks import (
-    BadKey,
-    check_error_rule,
-    check_operation,
-    names_in_words,
-)
+from tool_catalog.names import near_or_all, shorten
+from tool_catalog.operation_checks import check_error_rule, check_operation, names_in_words
 from tool_catalog.request_checks import check_request
 from tool_catalog.script_checks import check_script
 
@@ -86,10 +82,7 @@ def _refuse_unknown(given: Mapping[Any, Any], allowed: tuple[str, ...], place: s
 
 
 def _unknown_key(key: str, allowed: tuple[str, ...]) -> str:
-    near = suggest(key, allowed)
-    return f"unknown key {shorten(key)!r}" + (
-        did_you_mean(near) or f"; known are {', '.join(sorted(allowed))}"
-    )
+    return f"unknown key {shorten(key)!r}{near_or_all(key, allowed)}"
 
 
 def _read_shared(file: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -154,8 +147,8 @@ def _merge_parameters(
     merged: dict[str, Any] = {}
     for number, name in enumerate(takes):
         if not isinstance(name, str) or name not in shared:
-            near = did_you_mean(suggest(str(name), shared))
-            raise BadKey(f"{place}.takes[{number}]", f"no shared parameter {name!r}{near}")
+            words = f"no shared parameter {name!r}{near_or_all(str(name), shared)}"
+            raise BadKey(f"{place}.takes[{number}]", words)
         if name in own or name in merged:
             raise BadKey(f"{place}.takes[{number}]", f"{name!r} stands here twice")
         merged[name] = shared[name]
@@ -186,8 +179,8 @@ def _check_default(default: Any, operations: Mapping[str, Operation]) -> None:  
     if default is None:
         return
     if not isinstance(default, str) or default not in operations:
-        near = did_you_mean(suggest(str(default), operations))
-        raise BadKey("default", f"no operation {default!r}{near}")
+        words = f"no operation {default!r}{near_or_all(str(default), operations)}"
+        raise BadKey("default", words)
     if operations[default].effect is not Effect.READ:
         raise BadKey("default", f"{default!r} is not a read operation; a default must be one")
 

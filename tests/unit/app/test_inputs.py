@@ -99,7 +99,7 @@ def test_a_plan_that_is_only_kept_may_lack_values():
         ("a", {"type": "integer", "min": 9, "max": 1}, "inputs.a.min", "larger than max"),
         ("a", {"type": "choice"}, "inputs.a.choices", "choice"),
         ("a", {"type": "integer", "pattern": "x"}, "inputs.a.pattern", "no pattern"),
-        ("a", {"type": "string", "pattern": "(x"}, "inputs.a.pattern", "regular expression"),
+        ("a", {"type": "string", "pattern": "(x"}, "inputs.a.pattern", "missing )"),
         ("a", {"type": "string", "pattern": "(?=x)"}, "inputs.a.pattern", "RE2"),
         ("a", {"type": "string", "pattern": "x" * 1001}, "inputs.a.pattern", "1,000"),
         ("a", {"type": "list", "of": "lst"}, "inputs.a.of", "lst"),

@@ -7,11 +7,14 @@ from hypothesis import strategies as st
 
 from tool_catalog.document import DocumentError, find_place, read_document
 
-TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Cn", "Zl", "Zp"]))
+TEXT_CHARACTERS = st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Cn", "Zl", "Zp"])
+TEXT = st.text(TEXT_CHARACTERS)
+#: As it is written out, with six characters for each, YAML reads a key of 1024.
+KEYS = st.text(TEXT_CHARACTERS, max_size=100)
 NUMBERS = st.integers(-(10**18) + 1, 10**18 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
     st.none() | st.booleans() | NUMBERS | TEXT,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
     max_leaves=12,
 )
 

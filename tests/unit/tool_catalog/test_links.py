@@ -5,8 +5,8 @@ import copy
 import pytest
 
 from queues import Domain
+from tool_catalog.bad_key import BadKey
 from tool_catalog.links import LinkError, link_parameters
-from tool_catalog.operation_checks import BadKey
 from tool_catalog.tool_file import read_tool
 
 TOOL = {

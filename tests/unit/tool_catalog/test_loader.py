@@ -124,7 +124,7 @@ def test_one_name_twice_is_refused(tools):
     tools("network/scan/one", tool())
     tools("network/probes/one", tool())
     with pytest.raises(
-        CatalogError, match=r"tools/network/scan/one\.yaml: .* tools/network/probes/one\.yaml"
+        CatalogError, match=r"tools/network/scan/one\.yaml:1:1: .* tools/network/probes/one\.yaml"
     ):
         load_catalog()
 

@@ -5,7 +5,7 @@ import pytest
 from app.powershell import frame_script
 from queues import Domain
 from tasks.runners.winrm import command_line
-from tool_catalog.operation_checks import BadKey
+from tool_catalog.bad_key import BadKey
 from tool_catalog.script_checks import MAX_PIPELINE
 from tool_catalog.tool_file import read_tool
 

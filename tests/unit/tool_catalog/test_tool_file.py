@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from queues import Domain
-from tool_catalog.operation_checks import BadKey
+from tool_catalog.bad_key import BadKey
 from tool_catalog.tool_file import read_tool
 
 GOOD = {

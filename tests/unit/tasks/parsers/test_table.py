@@ -6,7 +6,7 @@ import pytest
 from tasks.parsers.base import ParseError
 from tasks.parsers.fields import FIELD_TYPES
 from tasks.parsers.table import PARSERS, nothing, parse
-from tool_catalog import operation_checks
+from tool_catalog import output_checks
 from tool_catalog.loader import load_catalog
 from tool_catalog.model import Output
 
@@ -244,8 +244,8 @@ def test_nothing_has_the_parser_s_own_shape(name):
 
 
 def test_the_catalogue_allows_what_there_is():
-    assert set(operation_checks.PARSERS) == set(PARSERS)
-    assert set(operation_checks.FIELD_TYPES) == FIELD_TYPES
+    assert set(output_checks.PARSERS) == set(PARSERS)
+    assert set(output_checks.FIELD_TYPES) == FIELD_TYPES
 
 
 def test_every_jc_parser_that_a_tool_names_exists():
