@@ -1,5 +1,7 @@
 """`opsfarm tools`: the catalogue on this machine; needs no farm."""
 
+import importlib
+
 import click
 
 from app.cli.complete import complete_tool
@@ -7,7 +9,6 @@ from app.cli.exits import Exit
 from app.cli.output import cell, examples, json_option, note, print_json, print_table, wants_json
 from app.config import read_settings
 from app.errors import NotFound
-from app.promises import check_promises
 from tool_catalog.check import check_catalog, new_tool
 from tool_catalog.loader import Catalog, load_catalog
 from tool_catalog.model import Operation, Tool
@@ -29,9 +30,7 @@ def tools() -> None:
 
 def _load() -> Catalog:
     settings = read_settings()
-    catalog = load_catalog(settings.tool_path, settings.fallback_domain)
-    check_promises(catalog)
-    return catalog
+    return load_catalog(settings.tool_path, settings.fallback_domain)
 
 
 @tools.command("list")
@@ -102,6 +101,8 @@ def check() -> None:
     Counts tools and their proofs for each folder; ends with 2 when there is a fault.
     """
     catalog = _load()
+    # Its expressions need Jinja2, which would make every other command start more slowly.
+    importlib.import_module("app.promises").check_promises(catalog)
     report = check_catalog(catalog)
     if wants_json():
         print_json(
