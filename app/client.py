@@ -62,14 +62,16 @@ class Farm:
         *,
         inputs: Inputs | None = None,
         limit: str | None = None,
+        reason: str | None = None,
     ) -> "Execution":
         """Submit a plan: a mapping, a text (YAML or JSON), the path of a file, a stored one's name.
 
         `inputs` are values for what the plan asks for, `limit` is a selector beyond which nothing
-        acts. With a `key` a second submit of the same gives the first execution. Raises
+        acts, `reason` says why (where policy wants no more, it approves what is destroyed). With a
+        `key` a second submit of the same gives the first execution. Raises
         PlanRejected with every fault, Conflict for a key that stands for another plan.
         """
-        body = encode_request(plan, inputs, limit)
+        body = encode_request(plan, inputs, limit, reason)
         return Execution(self.http, self.http.post_text("/execute-plan", body, _with_key(key)))
 
     def check(
@@ -97,6 +99,11 @@ class Farm:
         answer = self.http.get("/executions", state=state, limit=limit, before=before)
         shown: list[dict[str, Any]] = answer["executions"]
         return shown
+
+    def approvals(self, *, everything: bool = False) -> list[dict[str, Any]]:
+        """What waits for a yes, oldest first; `everything`: decided ones, too."""
+        found: list[dict[str, Any]] = self.http.get("/approvals", all=everything)["approvals"]
+        return found
 
 
 class Execution:
@@ -157,13 +164,36 @@ class Execution:
         """Ask for the execution to be stopped; raises Conflict when it is final."""
         return self._keep_state(self._http.post(f"{self._path}/cancel", {"reason": reason}))
 
-    def rerun(self, *, failed_only: bool = False, key: str | None = None) -> "Execution":
+    def approvals(self) -> list[dict[str, Any]]:
+        """Every approval that it asked for, oldest first, and what became of it."""
+        found: list[dict[str, Any]] = self._http.get(f"{self._path}/approvals")["approvals"]
+        return found
+
+    def approve(
+        self, reason: str = "", *, step: str | None = None, digest: str | None = None
+    ) -> dict[str, Any]:
+        """Say yes to what it waits with; `step` says to which, `digest` what was looked at.
+
+        Raises Forbidden for one's own plan or without the right, Conflict where nothing waits, it
+        expired or was decided, or what would run is not what was asked for.
+        """
+        body = {"reason": reason, "step": step, "digest": digest}
+        return self._keep_state(self._http.post(f"{self._path}/approve", body))
+
+    def reject(self, reason: str, *, step: str | None = None) -> dict[str, Any]:
+        """Say no: what waits is cancelled. Raises as `approve`."""
+        body = {"reason": reason, "step": step}
+        return self._keep_state(self._http.post(f"{self._path}/reject", body))
+
+    def rerun(
+        self, *, failed_only: bool = False, key: str | None = None, reason: str | None = None
+    ) -> "Execution":
         """Run its plan again with its inputs and its limit, as a new execution.
 
         `failed_only`: only on the targets that failed, were cancelled or interrupted. Raises
         Conflict while it is not final, or when nothing failed; PlanRejected with every fault.
         """
-        body = {"failed_only": failed_only}
+        body = {"failed_only": failed_only} | ({"reason": reason} if reason else {})
         return Execution(self._http, self._http.post(f"{self._path}/rerun", body, _with_key(key)))
 
     def _stream(self, after: str | None) -> Iterator[tuple[str | None, dict[str, Any]]]:
@@ -213,20 +243,25 @@ def read_event_stream(lines: Iterable[bytes]) -> Iterator[tuple[str | None, dict
             data = []
 
 
-def encode_request(plan: Plan, inputs: Inputs | None = None, limit: str | None = None) -> bytes:
+def encode_request(
+    plan: Plan,
+    inputs: Inputs | None = None,
+    limit: str | None = None,
+    reason: str | None = None,
+) -> bytes:
     """A plan with what it is run with, as it travels; raises TooLarge before anything is sent.
 
-    A plan alone goes out as it was written; beside inputs or a limit its text goes out as text.
+    A plan alone goes out as it was written; beside anything else its text goes out as text.
     Either way faults name lines of it.
     """
     given = read_if_file(plan)
     named = given is plan and isinstance(given, str) and not is_plan_text(given)
-    if not named and not inputs and limit is None:
+    if not named and not inputs and limit is None and reason is None:
         encoded = given.encode() if isinstance(given, str) else _dump(given)
     else:
         # The line break: what a file holds is never the name of a stored plan.
         whole = given if named or not isinstance(given, str) else f"{given}\n"
-        beside = {"inputs": inputs or None, "limit": limit}
+        beside = {"inputs": inputs or None, "limit": limit, "reason": reason}
         encoded = _dump({"plan": whole} | {k: v for k, v in beside.items() if v is not None})
     refuse_long(len(encoded))
     return encoded

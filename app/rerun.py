@@ -28,6 +28,8 @@ class Rerun:
     execution_id: UUID
     #: Only on targets that failed, were cancelled or interrupted; steps without targets run again.
     failed_only: bool = False
+    #: Why; that of the first execution approves nothing any more.
+    reason: str | None = None
 
 
 def rerun(asked: Rerun, principal: Principal, parts: Parts, *, key: str | None = None) -> Accepted:
@@ -46,7 +48,8 @@ def rerun(asked: Rerun, principal: Principal, parts: Parts, *, key: str | None =
     limit = document.pop("limit", None)
     if asked.failed_only:
         limit = _limit_to_failed(first, principal.tenant, parts)
-    plan = _narrow(replace(read_plan(document), rerun_of=first["execution_id"]), limit)
+    plan = replace(read_plan(document), rerun_of=first["execution_id"], reason=asked.reason)
+    plan = _narrow(plan, limit)
     if first["plan"]:
         plan = find_origin(plan, PlanName(**first["plan"]), principal.tenant, parts)
     return submit(plan, principal, parts, key=key)

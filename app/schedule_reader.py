@@ -10,7 +10,7 @@ from app.calendar import Timing, find_timing_faults
 from app.errors import Fault, PlanRejected
 from app.faults import Faults
 from app.inputs import read_given
-from app.plan import MAX_STRING, Plan
+from app.plan import MAX_REASON, MAX_STRING, Plan
 from app.plan_name import ALLOWED, NAME, PlanName, is_plan_text, read_plan_name
 from app.plan_reader import PlanRequest, fill_plan, read_plan_or_text
 from app.request_reader import place_in_plan, read_body
@@ -32,6 +32,8 @@ class ScheduleRequest(BaseModel):
     #: What the plan's inputs are given, and a selector that narrows its targets.
     inputs: dict[str, Any] = Field(default_factory=dict)
     limit: Annotated[str, Field(min_length=1, max_length=MAX_STRING)] | None = None
+    #: Why it is run; where the policy wants no more, this approves what each run destroys.
+    reason: Annotated[str, Field(min_length=1, max_length=MAX_REASON)] | None = None
     #: Five fields: minute, hour, day of month, month, day of week.
     cron: str | None = None
     interval_s: float | None = None
@@ -65,7 +67,8 @@ def read_schedule(body: bytes, now: datetime) -> NewSchedule:
     """Read JSON or YAML; raises Malformed, or PlanRejected when the members are wrong."""
     request = read_body(body, ScheduleRequest, "a schedule", _EXAMPLE)
     noted = Faults(found=find_timing_faults(request.timing, now))
-    beside = PlanRequest(None, inputs=read_given(request.inputs, noted), limit=request.limit)
+    inputs = read_given(request.inputs, noted)
+    beside = PlanRequest(None, inputs=inputs, limit=request.limit, reason=request.reason)
     given, faults = request.plan, noted.found
     if isinstance(given, str) and not is_plan_text(given):
         stored = read_plan_name(given)

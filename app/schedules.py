@@ -97,6 +97,7 @@ def show_schedule(row: ScheduleRow, owner: str) -> dict[str, Any]:
         "plan": str(plan_of(row)),
         "inputs": dict(row.inputs),
         "limit": row.limit,
+        "reason": row.reason,
         "principal": owner,
         "cron": row.cron,
         "interval_s": row.interval_s,
@@ -119,7 +120,7 @@ def plan_of(row: ScheduleRow) -> PlanName:
 
 def beside_plan(row: ScheduleRow) -> PlanRequest:
     """What a schedule runs its plan with."""
-    return PlanRequest(None, inputs=row.inputs, limit=row.limit)
+    return PlanRequest(None, inputs=row.inputs, limit=row.limit, reason=row.reason)
 
 
 def _check_plan(new: NewSchedule, principal: Principal, parts: Parts) -> CheckedPlan:
@@ -157,6 +158,7 @@ def _make_row(new: NewSchedule, principal: Principal, now: datetime) -> Schedule
         plan_version=stored.version,
         inputs=dict(new.beside.inputs),
         limit=new.beside.limit,
+        reason=new.beside.reason,
         cron=request.cron,
         interval_s=request.interval_s,
         timezone=request.timezone,

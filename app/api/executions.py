@@ -11,6 +11,7 @@ from app.api.auth import Operator, PartsOfFarm, Viewer
 from app.api.sensitive import hide_output
 from app.api.shared import ExecutionId, Key, WaitS, Watching, show_accepted, wait_for_end
 from app.cancel import cancel
+from app.plan import MAX_REASON
 from app.rerun import Rerun, rerun
 from app.step import ExecutionState
 from app.store.records import EXECUTIONS_LIMIT
@@ -33,6 +34,7 @@ class RerunRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     failed_only: bool = False
+    reason: str | None = Field(default=None, min_length=1, max_length=MAX_REASON)
 
 
 class Repeating:
@@ -46,9 +48,9 @@ class Repeating:
         self._parts = parts
         self._key = key
 
-    def start(self, *, failed_only: bool) -> Accepted:
+    def start(self, body: RerunRequest) -> Accepted:
         """Submit its plan again."""
-        asked = Rerun(self._execution_id, failed_only)
+        asked = Rerun(self._execution_id, body.failed_only, body.reason)
         return rerun(asked, self._principal, self._parts, key=self._key)
 
 
@@ -96,4 +98,4 @@ def rerun_execution(
     body: RerunRequest, repeating: Annotated[Repeating, Depends()], request: Request
 ) -> dict[str, Any]:
     """Run a final execution's plan again, with its inputs and its limit, as whoever asks."""
-    return show_accepted(repeating.start(failed_only=body.failed_only), request)
+    return show_accepted(repeating.start(body), request)

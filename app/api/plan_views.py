@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from app.approval_policy import join_needs
 from app.plan import CheckedPlan, CheckedRow, CheckedStep
 from app.preview import show_run
 from app.privilege import Login
+from app.store.rows import need_json
 from app.worker_offer import WorkerOffer
 from tool_catalog.loader import Catalog
 
@@ -18,6 +20,7 @@ def show_check(plan: CheckedPlan) -> dict[str, Any]:
         "name": plan.name,
         "plan": {"name": plan.stored[0], "version": plan.stored[1]} if plan.stored else None,
         "digest": plan.digest,
+        "approval": need_json(join_needs(step.approval for step in plan.steps)),
         "steps": [_show_step(passes) for passes in _group(plan)],
         "warnings": list(plan.warnings),
     }
@@ -83,6 +86,7 @@ def _show_step(passes: Sequence[CheckedStep]) -> dict[str, Any]:
         "max_failures": step.max_failures,
         "timeout_s": step.timeout_s,
         "secrets": list(step.secrets),
+        "approval": need_json(join_needs(each.approval for each in passes)),
     }
 
 

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from app.cli.asked import reason_option
 from app.cli.assets_import import import_
 from app.cli.assets_trust import trust
 from app.cli.complete import complete_asset, complete_parameters, complete_target
@@ -34,7 +35,7 @@ _LISTED = ("id", "hostname", "ip_address", "type", "status", "environment", "os"
         "opsfarm assets list environment=production limit=20",
         "opsfarm assets show web-01",
         "opsfarm assets update web-01 status=maintenance",
-        "opsfarm assets delete web-01 --confirm",
+        'opsfarm assets delete web-01 --confirm --reason "sold"',
         "opsfarm assets import ~/.ssh/config --only 'web-*'",
         "opsfarm assets import inventory.ini --apply",
         "opsfarm assets trust web-01",
@@ -101,12 +102,13 @@ def update(asset: str, parameters: tuple[str, ...]) -> None:
 @assets.command()
 @_ASSET
 @click.option("--confirm", is_flag=True, help="There is no way back; without it you are asked.")
+@reason_option
 @json_option
-def delete(asset: str, *, confirm: bool) -> None:
+def delete(asset: str, *, confirm: bool, reason: str | None) -> None:
     """Remove an asset and its credentials."""
     if not confirm:
         click.confirm(f"Remove {asset} and its credentials for good?", abort=True, err=True)
-    _run("asset-delete", _name_asset(asset) | {"confirm": True})
+    _run("asset-delete", _name_asset(asset) | {"confirm": True}, reason=reason)
 
 
 @assets.command()
@@ -124,11 +126,14 @@ def _name_asset(asset: str) -> dict[str, Any]:
     return {"id": int(asset)} if asset.isdecimal() else {"hostname": asset}
 
 
-def _run(tool: str, named: Mapping[str, Any], pairs: tuple[str, ...] = ()) -> None:
+def _run(
+    tool: str, named: Mapping[str, Any], pairs: tuple[str, ...] = (), reason: str | None = None
+) -> None:
     farm = open_farm()
     operation = find_operation(farm, tool)
     parameters = {**read_pairs(pairs, operation.get("schema")), **named}
-    execution = farm.submit({"steps": [{"tool": tool, "parameters": parameters}]})
+    plan = {"steps": [{"tool": tool, "parameters": parameters}]}
+    execution = farm.submit(plan, reason=reason)
     finish(execution, Wait(), _print_one if tool == "asset-query" else _print_assets)
 
 

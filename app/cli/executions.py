@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from app.cli.asked import reason_option
 from app.cli.complete import complete_execution
 from app.cli.exits import Exit
 from app.cli.farm import open_farm
@@ -30,6 +31,7 @@ _HEAD = (
     "state",
     "delivery",
     "principal",
+    "reason",
     "source",
     "plan",
     "rerun_of",
@@ -50,6 +52,8 @@ _HEAD = (
         "opsfarm executions watch 0197c0de",
         'opsfarm executions cancel 0197c0de --reason "wrong host"',
         "opsfarm executions rerun 0197c0de --failed-only",
+        'opsfarm executions approve 0197c0de --reason "agreed with ann"',
+        'opsfarm executions reject 0197c0de restart --reason "not before six"',
     )
 )
 def executions() -> None:
@@ -170,14 +174,16 @@ def cancel(execution_id: str, reason: str) -> None:
     help="Only on targets that failed, were cancelled or interrupted.",
 )
 @click.option("--key", help="Your key: the same key never runs it twice.")
+@reason_option
 @wait_options
 @json_option
-def rerun(execution_id: str, failed_only: bool, key: str | None, **wait: Any) -> None:  # noqa: ANN401  # the wait options
+def rerun(execution_id: str, failed_only: bool, **options: Any) -> None:  # noqa: ANN401  # key, reason and the wait options
     """Run a final execution's plan again, and follow it.
 
     It has the same inputs and limit, and a new id; steps without targets always run again.
     """
-    execution = open_farm().execution(execution_id).rerun(failed_only=failed_only, key=key)
+    again = {name: options.pop(name) for name in ("key", "reason")}
+    execution = open_farm().execution(execution_id).rerun(failed_only=failed_only, **again)
     for warning in execution.warnings:
         note(f"warning: {warning}")
-    finish(execution, Wait(**wait))
+    finish(execution, Wait(**options))

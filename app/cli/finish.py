@@ -6,11 +6,13 @@ from typing import Any, TypeVar
 
 import click
 
+from app.cli.asked import note_waiting, offer_reason
 from app.cli.exits import Exit
 from app.cli.follow import follow
 from app.cli.outcome_text import print_steps
-from app.cli.output import print_json, wants_json
+from app.cli.output import note, print_json, wants_json
 from app.client import Execution
+from app.step import ExecutionState
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,6 +42,8 @@ def finish(
     if wait.detach:
         _print_id(execution)
         return
+    if execution.state == ExecutionState.WAITING:
+        offer_reason(execution)
     status, shown = follow(execution, wait.wait_s)
     if wants_json():
         print_json(shown)
@@ -60,3 +64,6 @@ def _print_id(execution: Execution) -> None:
         )
         return
     click.echo(execution.id)
+    if execution.state == ExecutionState.WAITING:
+        note(f"execution {execution.id} waits for an approval")
+        note_waiting(execution.status())

@@ -2,11 +2,12 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from app.cli.asked import note_waiting
 from app.cli.display import make_display
 from app.cli.exits import Exit, exit_of
 from app.cli.output import note
@@ -17,6 +18,8 @@ from app.step import ExecutionState
 #: A second Ctrl-C within this time cancels.
 SECOND_INTERRUPT_S = 2.0
 _NEEDS_A_PERSON = {ExecutionState.WAITING, ExecutionState.ATTENTION}
+#: Events behind which an execution may need a person, at once or when the rest of it has ended.
+_ASKS = {"step.interrupted", "approval.asked"}
 
 
 class _WaitEnded(Exception):
@@ -38,16 +41,23 @@ def follow(execution: Execution, wait_s: float | None = None) -> tuple[Exit, dic
 
 def _follow(execution: Execution) -> tuple[Exit, dict[str, Any]]:
     with make_display(execution.status()) as display:
+        asked = False
         for event in execution.events():
             display.show(event)
-            interrupted = event["kind"] == "step.interrupted"
-            if interrupted and execution.status()["state"] in _NEEDS_A_PERSON:
+            asked = asked or event["kind"] in _ASKS
+            if asked and not _goes_on(event) and execution.status()["state"] in _NEEDS_A_PERSON:
                 break
     shown = execution.status()
     if shown["state"] in _NEEDS_A_PERSON:
         note(f"execution {execution.id} needs a person: {shown['state']}")
+        note_waiting(shown)
         _say_how_to_go_on(execution)
     return exit_of(shown["state"]), shown
+
+
+def _goes_on(event: Mapping[str, Any]) -> bool:
+    """An event behind which an execution cannot begin to wait."""
+    return event["kind"] in {"step.output", "step.running"}
 
 
 def _detach_or_cancel(execution: Execution) -> tuple[Exit, dict[str, Any]]:

@@ -3,6 +3,7 @@
 import click
 
 from app.admin.cli import ADMIN_COMMANDS
+from app.cli.approvals import approvals
 from app.cli.assets import assets
 from app.cli.completion import completion
 from app.cli.executions import executions
@@ -43,6 +44,7 @@ for _command in (
     plans,
     run,
     executions,
+    approvals,
     tools,
     assets,
     secrets,

@@ -6,6 +6,7 @@ from typing import Any, TextIO
 
 import click
 
+from app.cli.asked import reason_option, tell_short
 from app.cli.dry_run import print_run
 from app.cli.farm import open_farm
 from app.cli.finish import Wait, finish, wait_options
@@ -42,9 +43,10 @@ def plan() -> None:
 @plan_argument
 @given_options
 @click.option("--key", help="Your key: the same key, plan and inputs never run twice.")
+@reason_option
 @wait_options
 @json_option
-def run(plan: str, settings: tuple[str, ...], limit: str | None, **options: Any) -> None:  # noqa: ANN401  # key and the wait options
+def run(plan: str, settings: tuple[str, ...], limit: str | None, **options: Any) -> None:  # noqa: ANN401  # key, reason and the wait options
     """Submit a plan and follow it to its end.
 
     PLAN is a file, - for standard input, or NAME or NAME@VERSION of a stored plan. A word with a
@@ -52,7 +54,9 @@ def run(plan: str, settings: tuple[str, ...], limit: str | None, **options: Any)
     """
     farm, source = open_farm(), open_plan(plan)
     inputs = source.read_inputs(farm, settings)
-    execution = farm.submit(source.given, options["key"], inputs=inputs, limit=limit)
+    execution = farm.submit(
+        source.given, options["key"], inputs=inputs, limit=limit, reason=options["reason"]
+    )
     for warning in execution.warnings:
         note(f"warning: {warning}")
     finish(execution, Wait(options["detach"], options["wait_s"]))
@@ -116,12 +120,13 @@ def print_check(checked: Mapping[str, Any]) -> None:
             step["id"],
             f"{step['tool']} {step['operation']}",
             step["effect"],
+            tell_short(step["approval"]),
             _tell_targets(step),
             step["queue"],
         ]
         for step in checked["steps"]
     ]
-    print_table(["#", "step", "tool", "effect", "targets", "queue"], rows)
+    print_table(["#", "step", "tool", "effect", "approval", "targets", "queue"], rows)
     _note_warnings(checked)
 
 
@@ -150,6 +155,8 @@ def _print_commands(step: Mapping[str, Any]) -> None:
         f"step {step['position']} {step['id']}: {step['tool']} {step['operation']} "
         f"({step['effect']}){became}, queue {step['queue']}, {workers}"
     )
+    if step["approval"]:
+        click.echo(f"  needs {tell_short(step['approval'])} before it runs")
     for command in step["commands"]:
         batch = f"batch {command['batch']}, " if command["batch"] else ""
         item = f", item {cell(command['item'])}" if command["item"] is not None else ""

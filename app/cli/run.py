@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import click
 
+from app.cli.asked import reason_option
 from app.cli.complete import (
     complete_asset,
     complete_operation,
@@ -26,6 +27,7 @@ from app.client import Farm
         "opsfarm run df path=/var",
         "opsfarm run ping host=192.0.2.7 count=3",
         """opsfarm run command argv='["uptime"]' --target web-01""",
+        'opsfarm run asset-delete hostname=web-09 confirm=true --reason "sold"',
         "opsfarm run sendmail to=ops@example.com subject=Hello body=@note.txt",
     )
 )
@@ -57,6 +59,7 @@ from app.client import Farm
 @click.option("--run-as", help="Whom to become on the target: root.")
 @click.option("--vantage", help="The host that a network step runs from.")
 @click.option("--key", help="Your key: the same key and call never run twice.")
+@reason_option
 @wait_options
 @json_option
 def run(tool: str, parameters: tuple[str, ...], key: str | None, **options: Any) -> None:  # noqa: ANN401  # the other options, by name
@@ -67,7 +70,7 @@ def run(tool: str, parameters: tuple[str, ...], key: str | None, **options: Any)
     farm = open_farm()
     operation = find_operation(farm, tool, options["operation"])
     plan = make_plan(tool, read_pairs(parameters, operation.get("schema")), options)
-    execution = farm.submit(plan, key=key)
+    execution = farm.submit(plan, key=key, reason=options["reason"])
     for warning in execution.warnings:
         note(f"warning: {warning}")
     order = tuple(operation.get("output", {}).get("fields", ()))

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import click
 
+from app.cli.asked import reason_option
 from app.cli.complete_plans import complete_stored
 from app.cli.farm import open_farm
 from app.cli.output import examples, json_option, note, print_json, print_records, wants_json
@@ -64,6 +65,7 @@ def schedules() -> None:
     help="A stored plan; without a version the newest at each due time.",
 )
 @given_options
+@reason_option
 @click.option("--cron", help="Five fields: minute, hour, day of month, month, day of week.")
 @click.option("--every", "interval_s", type=Duration(), help="An interval, such as 30s or 5m.")
 @click.option("--timezone", default="UTC", show_default=True, help="Where cron's clock hangs.")

@@ -15,6 +15,8 @@ from tests.lab.sshd import start_sshd
 
 PLAN = Path(__file__).with_name("journey.yaml").read_text()
 HOSTS = ("web-01", "web-02", "web-03")
+#: What a step that destroys wants.
+WHY = ("--reason", "the test wants to see it")
 PROCESSES = ("api", "dispatcher", "comms", "asset", "network", "automation")
 
 pytestmark = pytest.mark.slow
@@ -229,7 +231,8 @@ class TestEvents:
             {"tool": "command", "target": "local", "confirm": "local", "parameters": talker},
             {"tool": "df", "id": "after"},
         ]
-        answer = farm.call("POST", "/execute-plan", json={"steps": steps}).json()
+        plan = {"plan": {"steps": steps}, "reason": "to hear it talk"}
+        answer = farm.call("POST", "/execute-plan", json=plan).json()
         path = answer["events_url"].removeprefix(farm.url)
         seen, last_id = [], None
         while not seen or seen[-1]["kind"] != "execution.finished":
@@ -245,6 +248,8 @@ class TestEvents:
         kinds = [event["kind"] for event in whole if event["kind"] != "step.output"]
         assert kinds == [
             "execution.accepted",
+            "approval.asked",
+            "approval.approved",
             *["step.running", "step.succeeded"] * 3,
             "execution.finished",
         ]
@@ -266,7 +271,8 @@ class TestExitStatus:
         enter_host(farm, "held-01", hosts["web-01"], {"role": "held"})
         status, execution, notes = run(
             "steps: [{tool: command, target: held-01, confirm: held-01, timeout_s: 1,"
-            " parameters: {argv: [sleep, '71.377']}}]"
+            " parameters: {argv: [sleep, '71.377']}}]",
+            *WHY,
         )
         [row] = execution["steps"][0]["results"]
         assert (status, execution["state"], row["state"]) == (3, "attention", "interrupted")
@@ -280,6 +286,7 @@ class TestExitStatus:
             tmp_path,
             "steps: [{tool: command, target: web-02, confirm: web-02,"
             " parameters: {argv: [sleep, '72.377']}}]",
+            *WHY,
         )
         wait_until(lambda: processes_with("72.377"), "the remote command")
         [running] = farm.call("GET", "/executions?state=running").json()["executions"]
@@ -295,6 +302,7 @@ class TestExitStatus:
         status, execution, notes = run(
             "steps: [{tool: command, target: web-02, confirm: web-02,"
             " parameters: {argv: [sleep, '73.377']}}]",
+            *WHY,
             "--wait-s",
             "1",
         )

@@ -257,7 +257,7 @@ class TestInventory:
             (["create", "web-01", "ip=192.0.2.1", 'tags={"role": "web"}'], "asset-create"),
             (["update", "7", "status=maintenance"], "asset-update"),
             (["list", "environment=production", "limit=5"], "asset-list"),
-            (["delete", "web-01", "--confirm"], "asset-delete"),
+            (["delete", "web-01", "--confirm", "--reason", "sold"], "asset-delete"),
         ]
         expected = [
             {"hostname": "web-01", "ip_address": "192.0.2.1", "tags": {"role": "web"}},
@@ -335,17 +335,8 @@ class TestFinding:
         assert opsfarm("workers", OPSFARM_API_KEY="nonsense")[0] == 2
 
 
-def test_help_is_quick():
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        subprocess.run([*COMMAND, "--help"], check=True, capture_output=True)
-        times.append(time.perf_counter() - started)
-    assert min(times) < 0.8  # 0.25 s on an idle machine
-
-
 def test_help_loads_nothing_heavy():
-    heavy = "{'sqlalchemy', 'celery', 'fastapi', 'psycopg2', 'paramiko', 'kombu'}"
+    heavy = "{'sqlalchemy', 'celery', 'fastapi', 'psycopg2', 'paramiko', 'kombu', 'jinja2', 'winrm'}"
     script = f"import app.cli.main, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True

@@ -18,6 +18,7 @@ STEP = {
     "queue": "automation",
     "dynamic": False,
     "skipped": None,
+    "approval": None,
     "targets": ["web-01", "web-02", "web-03"],
     "batches": [["web-01", "web-02"], ["web-03"]],
     "run_as": "root",
