@@ -112,7 +112,7 @@ def _show_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "truncated": result.get("truncated", False),
         "before": result.get("before"),
         "after": result.get("after"),
-        "summary": result.get("summary") or reason or "",
+        "summary": result.get("summary") or reason or _tell_holder(row.get("holder")),
         "stdout_tail": result.get("stdout_tail", ""),
         "stderr_tail": result.get("stderr_tail", ""),
         "artifacts": list(result.get("artifacts", ())),
@@ -120,11 +120,19 @@ def _show_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "attempt": row.get("attempt", 0),
         "queue": row.get("queue"),
         "worker": row.get("worker"),
-        "blocked_by": row.get("blocked_by"),
+        # Who holds the asset, while the row waits for it.
+        "blocked_by": row.get("holder"),
         "stopped": result.get("stopped"),
     }
     # Of an interrupted row: what a person should know before saying how it ended.
     return shown | ({"evidence": row["evidence"]} if row.get("evidence") else {})
+
+
+def _tell_holder(holder: Mapping[str, Any] | None) -> str:
+    if holder is None:
+        return ""
+    on = f" on {holder['target']}" if holder["target"] else ""
+    return f"blocked by step {holder['step']}{on} of execution {holder['execution_id']}"
 
 
 def _state_of(rows: Sequence[Mapping[str, Any]]) -> State:

@@ -42,12 +42,12 @@ class Dispatcher:
         self._sweeper = Sweeper(parts, self._outbox)
         self._cleaned_at = time.monotonic()
 
-    def run_once(self) -> bool:
-        """One whole round; True when a queue has more than fits in now.
+    def run_once(self) -> float | None:
+        """One whole round; seconds until more can be published, None when nothing waits for time.
 
         Raises Unavailable when the ledger is away.
         """
-        more = self.publish_once()
+        pause_s = self.publish_once()
         self._sweeper.sweep()
         if self._outbox.expire_queued():
             log.warning("steps waited too long for a worker and failed")
@@ -59,17 +59,17 @@ class Dispatcher:
             self._cleaned_at = time.monotonic()
             self._outbox.remove_old(self._parts.settings.retention_days)
             self._parts.artifacts.remove_expired()
-        return more
+        return pause_s
 
-    def publish_once(self) -> bool:
+    def publish_once(self) -> float | None:
         """Serve what is due and fill the queues; as `run_once`, without looking at leases."""
         serve_due(self._parts, self._outbox)
         try:
             waiting = [queue for queue in self._outbox.queues() if self._fill(queue)]
         except OperationalError as error:
             log.warning("the broker does not answer: %s", error)
-            return False
-        return bool(waiting)
+            return None
+        return BUSY_TICK_S if waiting else self._outbox.next_start_s()
 
     def _fill(self, queue: str) -> bool:
         """Fill a queue's window; True when more waits. Publish again only what is missing."""
@@ -124,11 +124,11 @@ def serve_tick(
 ) -> None:
     """One whole round, then short ones until the tick is over: when told, or while more waits."""
     ends_at = time.monotonic() + tick_s
-    more = dispatcher.run_once()
+    pause_s = dispatcher.run_once()
     while not stopped.is_set() and (left_s := ends_at - time.monotonic()) > 0:
-        told = notes.wait(min(left_s, BUSY_TICK_S) if more else left_s)
-        if told or more:
-            more = dispatcher.publish_once()
+        told = notes.wait(left_s if pause_s is None else min(left_s, pause_s))
+        if told or pause_s is not None:
+            pause_s = dispatcher.publish_once()
             stopped.wait(PACE_S)  # many words in a row are one round
 
 

@@ -10,7 +10,14 @@ from sqlalchemy import Engine, RowMapping, text
 
 from app.errors import Conflict, NotFound
 from app.store.db import guard_unavailable
-from app.store.views import show_approval, show_event, show_execution, show_head
+from app.store.views import (
+    show_approval,
+    show_event,
+    show_execution,
+    show_head,
+    show_lock,
+    show_wait,
+)
 
 MIN_PREFIX = 8
 EXECUTIONS_LIMIT = 500
@@ -26,8 +33,33 @@ _EXECUTION = """
 """
 _STEPS = """
     select id, position, key, stage, target_index, tool, operation, effect, state, attempt, queue,
-           worker, blocked_by, reason, result, target, item, run_as, started_at, sent_at, not_before
+           worker, blocked_by, reason, result, target, item, run_as, started_at, sent_at,
+           not_before, caps is not null as capped, mutex
     from steps where execution_id = :execution order by position, stage, target_index, id
+"""
+# What stands in the way of queued rows: a limit, or whoever holds the mutex.
+_WAITS = """
+    with held as materialized (select held_caps(true) as caps)
+    select s.id, h.id as step_id, h.execution_id, h.key, h.position, h.target, h.state,
+           h.started_at,
+           case when s.caps is not null and s.sent_at is null
+                then tell_limit(s, (select caps from held)) end as limit
+    from steps s
+    left join steps h on h.tenant = s.tenant and h.mutex = s.mutex
+        and h.state in ('running', 'interrupted') and h.id <> s.id
+    where s.execution_id = :execution and s.state = 'queued'
+      and (s.mutex is not null or s.caps is not null)
+"""
+_LOCKS = """
+    with waits as materialized (
+        select mutex, count(*) as waiting from steps
+        where tenant = :tenant and mutex is not null and state = 'queued' group by mutex)
+    select h.mutex, h.id as step_id, h.execution_id, h.key, h.position, h.target, h.state,
+           h.started_at, coalesce(w.waiting, 0) as waiting
+    from steps h left join waits w on w.mutex = h.mutex
+    where h.tenant = :tenant and h.mutex is not null and h.state in ('running', 'interrupted')
+      and (cast(:locks as text[]) is null or h.mutex = any (:locks))
+    order by h.started_at, h.id limit :limit
 """
 _EVIDENCE = """
     select s.id, step_evidence(s) as evidence from steps s
@@ -136,8 +168,20 @@ class Records:
                 row["id"]: row["evidence"] for row in self._read(_EVIDENCE, execution=execution_id)
             }
             rows = [row | {"evidence": known.get(row["id"])} for row in rows]
+        if any(row["state"] == "queued" and (row["capped"] or row["mutex"]) for row in rows):
+            held = {row["id"]: show_wait(row) for row in self._read(_WAITS, execution=execution_id)}
+            rows = [row | held.get(row["id"], {}) for row in rows]
         waits = self.list_approvals(tenant, execution_id) if head["waiting"] else []
         return show_execution(head, rows) | {"approvals": waits}
+
+    def list_locks(self, tenant: str, locks: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Held locks, the oldest first: who holds each, and how many rows wait for it.
+
+        With `locks` only those of these.
+        """
+        given = None if locks is None else list(locks)
+        rows = self._read(_LOCKS, tenant=tenant, locks=given, limit=EXECUTIONS_LIMIT)
+        return [show_lock(row) for row in rows]
 
     def list_approvals(
         self, tenant: str, execution_id: UUID | None = None, *, decided: bool = False

@@ -31,9 +31,34 @@ def show_execution(head: RowMapping, rows: Sequence[Mapping[str, Any]]) -> dict[
 
 
 def _waits_for_the_broker(row: Mapping[str, Any]) -> bool:
-    """Runnable and not published: not held by a mutex, not waiting for its next try."""
-    held = row["blocked_by"] is not None or row["not_before"] is not None
+    """Runnable and not published: not held by a mutex or limit, not waiting for its next try."""
+    blocked = row["blocked_by"] is not None or row.get("holder") is not None
+    held = blocked or row["capped"] or row["not_before"] is not None
     return row["state"] == "queued" and row["sent_at"] is None and not held
+
+
+def show_wait(row: RowMapping) -> dict[str, Any]:
+    """What a queued row waits for: members of the row as `summarise` takes it."""
+    reason = {"reason": row["limit"]} if row["limit"] else {}
+    return reason | {"holder": show_holder(row) if row["step_id"] else None}
+
+
+def show_lock(row: RowMapping) -> dict[str, Any]:
+    """A held lock: {"lock", "waiting", "held_by"}."""
+    return {"lock": row["mutex"], "waiting": row["waiting"], "held_by": show_holder(row)}
+
+
+def show_holder(row: RowMapping) -> dict[str, Any]:
+    """Whoever holds a mutex: an interrupted row does until a person says how it ended."""
+    return {
+        "execution_id": str(row["execution_id"]),
+        "step_id": row["step_id"],
+        "step": row["key"],
+        "position": row["position"],
+        "target": row["target"]["name"] if row["target"] else None,
+        "state": row["state"],
+        "since": _iso(row["started_at"]),
+    }
 
 
 def show_head(row: RowMapping) -> dict[str, Any]:

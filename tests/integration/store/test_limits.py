@@ -30,8 +30,8 @@ def taken(bench, limit=64, resend_s=None):
 
 def words(bench, execution):
     found = bench.ask(
-        "select tell_limit(s) as words from steps s where execution_id = :id and sent_at is null"
-        " and state = 'queued' order by id",
+        "select tell_limit(s, held_caps(true)) as words from steps s"
+        " where execution_id = :id and sent_at is null and state = 'queued' order by id",
         id=execution,
     )
     return [row["words"] for row in found]

@@ -1,14 +1,16 @@
 """Reading the ledger: nothing is missed, nothing is told twice, nothing of another tenant."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 
 from app.errors import Conflict, NotFound
-from app.step import State
+from app.plan import Cap, CheckedRow
+from app.step import State, Target
 from app.store.records import Cursor
-from tests.lab.ledger_bench import FAILED, TENANT, done, make_plan, make_step
+from tests.lab.ledger_bench import FAILED, TENANT, done, make_change, make_plan, make_step
 from tool_catalog.model import Reason
 
 TELL = text("select tell('default', :execution, null, :kind, 'x', '{}')")
@@ -201,3 +203,69 @@ def test_lists_are_newest_first_and_paged(bench):
     before = created[newest[-1]["execution_id"]]
     rest = bench.records.list_executions(TENANT, before=before)
     assert [each["execution_id"] for each in rest] == [str(e) for e in executions[2::-1]]
+
+
+def locking(key, host):
+    row = CheckedRow({}, Target(host), "asset:7")
+    return replace(make_change(key), rows=(row,))
+
+
+def waiting(bench, execution):
+    step = bench.records.read_execution(TENANT, execution)["steps"][0]
+    return step["results"][0]
+
+
+def test_a_row_that_waits_for_an_asset_says_who_holds_it(bench):
+    first = bench.open(locking("restart", "web-01"))
+    first_step = bench.rows(first)[0]["id"]
+    holder = bench.take(first, "restart")
+    second = bench.open(make_change("reload", mutex="asset:7"), send=0)
+    row = waiting(bench, second)
+    assert row["blocked_by"] == {
+        "execution_id": str(first),
+        "step_id": first_step,
+        "step": "restart",
+        "position": 1,
+        "target": "web-01",
+        "state": "running",
+        "since": bench.rows(first)[0]["started_at"].isoformat(),
+    }
+    assert row["summary"] == f"blocked by step restart on web-01 of execution {first}"
+    assert bench.records.read_execution(TENANT, second)["delivery"] == "sent"
+    bench.ledger.arm_step(holder)
+    bench.ledger.interrupt_step(holder, FAILED)
+    assert waiting(bench, second)["blocked_by"]["state"] == "interrupted"
+
+
+def test_a_row_that_nobody_blocks_any_more_says_so(bench):
+    first = bench.open(make_change("restart", mutex="asset:7"))
+    holder = bench.take(first, "restart")
+    second = bench.open(make_change("reload", mutex="asset:7"))
+    assert bench.claim(second, "reload") is None
+    bench.finish(holder)
+    assert bench.rows(second)[0]["blocked_by"] == holder.id, "the row itself only knows who it was"
+    assert waiting(bench, second)["blocked_by"] is None
+
+
+def test_a_row_that_a_limit_holds_back_says_which(bench):
+    cap = (Cap("k", "systemctl on web-01", running=1),)
+    step = make_step("look", rows=2)
+    step = replace(step, rows=tuple(replace(row, caps=cap) for row in step.rows))
+    execution = bench.open(step)
+    bench.take(execution, "look")
+    shown = bench.records.read_execution(TENANT, execution)
+    row = shown["steps"][0]["results"][1]
+    assert row["reason"] == row["summary"] == "limit: 1 running systemctl on web-01"
+    assert shown["delivery"] == "sent", "it does not wait for the broker"
+
+
+def test_locks_tell_who_holds_what_and_who_waits(bench):
+    first = bench.open(locking("restart", "web-01"))
+    bench.take(first, "restart")
+    for _ in range(2):
+        bench.open(make_change("reload", mutex="asset:7"))
+    bench.open(make_change("other", mutex="asset:8"))
+    (lock,) = bench.records.list_locks(TENANT)
+    assert (lock["lock"], lock["waiting"], lock["held_by"]["step"]) == ("asset:7", 2, "restart")
+    assert bench.records.list_locks("other") == []
+    assert bench.records.list_locks(TENANT, ["asset:8"]) == []

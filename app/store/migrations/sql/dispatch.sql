@@ -175,12 +175,19 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     r record; v_count int := 0;
 begin
-    for r in select s.id, s.queue_timeout_s, s.queue, s.blocked_by from steps s
+    for r in select s.id, s.queue_timeout_s, s.queue, (
+                        select h.id from steps h where h.tenant = s.tenant and h.mutex = s.mutex
+                            and h.state in ('running', 'interrupted')) as blocked_by,
+                    case when s.caps is not null and s.sent_at is null
+                         then tell_limit(s, held_caps(true)) end as held_back
+             from steps s
              where s.state = 'queued'
                and s.queued_at < clock_timestamp() - make_interval(secs => s.queue_timeout_s)
              order by s.execution_id, s.id limit p_limit loop
         perform settle(r.id, null, '{queued}', 'failed', 'queue_timeout', jsonb_build_object(
-            'summary', case when r.blocked_by is null
+            'summary', case when r.held_back is not null
+                then format('not begun within %s s; %s', r.queue_timeout_s, r.held_back)
+            when r.blocked_by is null
                 then format('no worker of queue %s took it within %s s', r.queue,
                             r.queue_timeout_s)
                 else format('step %s held its asset for more than %s s', r.blocked_by,

@@ -45,15 +45,15 @@ language sql stable as $$
         from jsonb_array_elements(p_caps) c) end
 $$;
 
--- What a row waits for, in words; null: no limit.
-create function tell_limit(s steps) returns text language sql stable as $$
+-- Which limit an unsent row waits for, in words; null: none. `p_held` as of `held_caps(true)`.
+create function tell_limit(s steps, p_held jsonb) returns text language sql stable as $$
     select 'limit: ' || case
         when c ? 'running' and h.held >= (c ->> 'running')::int
             then format('%s running %s', h.held, c ->> 'what')
         else format('one %s every %s s', c ->> 'what', c ->> 'every_s') end
     from jsonb_array_elements(s.caps) with ordinality as caps (c, place)
     cross join lateral (
-        select coalesce((held_caps(true, s.id) ->> cap_name(s.tenant, c))::int, 0) as held) h
+        select coalesce((p_held ->> cap_name(s.tenant, c))::int, 0) as held) h
     where (c ? 'running' and h.held >= (c ->> 'running')::int)
        or (c ? 'every_s' and (h.held > 0 or last_start(s.tenant, c) > clock_timestamp()
                               - make_interval(secs => (c ->> 'every_s')::float)))
