@@ -4,11 +4,12 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from app.errors import FarmUnreachable, Unavailable
 from app.farm_address import find_farm
+from app.farm_deadletters import FarmDeadLetters
 from app.farm_http import FarmConnection
 from app.farm_plans import FarmPlans, GivenPlan, read_if_file, refuse_long
 from app.plan_name import is_plan_text
@@ -24,6 +25,8 @@ _LONGEST_PAUSE_S = 5.0
 #: A plan as for `Farm.plans.save`, or `NAME` or `NAME@VERSION` of a stored one.
 Plan = GivenPlan
 Inputs = Mapping[str, Any]
+#: How a person says that an interrupted step ended.
+Resolution = Literal["succeeded", "failed", "retry", "skip"]
 
 
 class Farm:
@@ -44,6 +47,7 @@ class Farm:
         folder = Path(state_dir) if state_dir is not None else None
         self.http = FarmConnection(find_farm(url, key, folder), patience_s)
         self.plans = FarmPlans(self.http)
+        self.dead_letters = FarmDeadLetters(self.http)
 
     def __enter__(self) -> Self:
         return self
@@ -116,7 +120,11 @@ class Execution:
         self.state = str(shown["state"])
         self.delivery = str(shown.get("delivery", "sent"))
         self.warnings: tuple[str, ...] = tuple(shown.get("warnings", ()))
+        #: How often it was started: resuming counts on.
+        self.run = int(shown.get("run", 1))
         self._path = f"/executions/{self.id}"
+        #: The event behind which its present run begins, where that was told.
+        self._begins_after: str | None = shown.get("events_after")
 
     def status(self) -> dict[str, Any]:
         """The execution as it is now, with its steps and their results."""
@@ -141,17 +149,19 @@ class Execution:
     def events(self, after: str | None = None) -> Iterator[dict[str, Any]]:
         """Every event, past and to come, until the execution is final.
 
+        Of one that was resumed or undone just now, those from then on.
+
         A lost connection is made again where it broke; raises FarmUnreachable when the farm
         stays away for a minute.
         """
-        pauses = _Pauses()
+        pauses, after = _Pauses(), after or self._begins_after
         while True:
             try:
                 for event_id, event in self._stream(after):
                     after = event_id or after
                     pauses.reset()
                     yield event
-                    if event["kind"] == "execution.finished":
+                    if self._is_end(event):
                         self.state = str(event["data"]["state"])
                         return
                 if self.status()["state"] in FINAL_EXECUTION_STATES:
@@ -196,13 +206,44 @@ class Execution:
         body = {"failed_only": failed_only} | ({"reason": reason} if reason else {})
         return Execution(self._http, self._http.post(f"{self._path}/rerun", body, _with_key(key)))
 
+    def resolve(
+        self, step: str | int, as_: Resolution, reason: str, *, target: str | None = None
+    ) -> dict[str, Any]:
+        """Say how an interrupted step ended: succeeded, failed, skip; or retry to run it again.
+
+        `step` is its id or number, or `row:` and a row's id; `target` tells the rows of one that
+        fanned out apart. Raises NotFound, Forbidden, Conflict when it is not interrupted.
+        """
+        body = {"as": as_, "reason": reason, "target": target}
+        path = f"{self._path}/steps/{quote(str(step), safe='')}/resolve"
+        return self._keep_state(self._http.post(path, body))
+
+    def resume(self, *, failed_only: bool = False, reason: str = "") -> "Execution":
+        """Let it go on where it first failed; its `warnings` name tools that changed since.
+
+        `failed_only`: only on the targets that failed. Raises Conflict unless it failed or was
+        cancelled.
+        """
+        body = {"failed_only": failed_only, "reason": reason}
+        return Execution(self._http, self._http.post(f"{self._path}/resume", body))
+
+    def undo(self, reason: str) -> "Execution":
+        """Have reversed what it did, the last first; raises Conflict while it is not final."""
+        return Execution(self._http, self._http.post(f"{self._path}/undo", {"reason": reason}))
+
     def _stream(self, after: str | None) -> Iterator[tuple[str | None, dict[str, Any]]]:
         headers = {"Last-Event-ID": after} if after else {}
         with self._http.stream(f"{self._path}/events", headers) as lines:
             yield from read_event_stream(lines)
 
+    def _is_end(self, event: Mapping[str, Any]) -> bool:
+        """Whether it ended for good: what was resumed had ended before."""
+        finished = event["kind"] == "execution.finished"
+        return bool(finished and event["data"].get("run", 1) >= self.run)
+
     def _keep_state(self, shown: dict[str, Any]) -> dict[str, Any]:
         self.state = str(shown.get("state", self.state))
+        self.run = int(shown.get("run", self.run))
         return shown
 
 

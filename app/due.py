@@ -73,8 +73,9 @@ def check_due(  # noqa: PLR0913  # each part of the decision has another owner
     step among them may be dynamic again: its one placeholder row becomes due in its turn, with
     the template that it carries.
     """
-    if "skip" in template:
-        return Skip(template["skip"])
+    foretold = _read_end(template)
+    if foretold is not None:
+        return foretold
     faults = Faults(step=name_step(template["position"], template))
     scene = Scene(surroundings, rules, find_limit(template.get("limit"), surroundings, faults))
     due = _Due(template, {**context, "inputs": template.get("inputs", {})}, catalog, scene, faults)
@@ -93,9 +94,18 @@ def check_due(  # noqa: PLR0913  # each part of the decision has another owner
     return limit_steps([step for step, _ in judged], rules.policy.limits, principal, catalog)
 
 
+def _read_end(template: Mapping[str, Any]) -> Skip | DueFailure | None:
+    """The end of a step of which it was known before that nothing will be run."""
+    if "skip" in template:
+        return Skip(template["skip"])
+    if "fails" in template:
+        return DueFailure(Reason.CANNOT_UNDO, template["fails"])
+    return None
+
+
 def name_references(template: Mapping[str, Any]) -> list[str]:
     """The ids of the earlier steps that a dynamic step's or block's template names."""
-    if "skip" in template:
+    if _read_end(template) is not None:
         return []
     if "block" in template:
         return sorted(collect_from_block("steps", _read_block(template["block"])))

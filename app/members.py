@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from app.faults import Faults, join_path
-from app.plan import MAX_STRING, MAX_TEMPLATE
+from app.plan import MAX_STRING, MAX_TEMPLATE, OnFailure
 from tool_catalog.names import shorten, suggest
 
 #: Other spellings of a key.
@@ -141,17 +141,19 @@ def read_on_empty(members: Mapping[str, Any], faults: Faults) -> Literal["fail",
     return None
 
 
-def read_on_failure(members: Mapping[str, Any], faults: Faults) -> Literal["stop", "continue"]:
+def read_on_failure(members: Mapping[str, Any], faults: Faults) -> OnFailure:
     """The member `on_failure`; "stop" when it is left out."""
     value = members.get("on_failure", "stop")
-    if value == "continue":
-        return "continue"
+    in_finally = faults.base.startswith("finally")
+    if value == "continue" or (value == "undo" and not in_finally):
+        return "continue" if value == "continue" else "undo"
     if value == "undo":
-        faults.add("on_failure", "not_served", "`on_failure: undo` is not served yet", given=value,
-                   allowed="stop, continue")  # fmt: skip
+        hint = "write it at the steps whose failure is to be made undone"
+        faults.add("on_failure", "not_allowed", "`finally` reverses nothing", given=value,
+                   allowed="stop, continue", hint=hint)  # fmt: skip
     elif value != "stop":
         faults.add("on_failure", "not_allowed", "'on_failure' has no such word", given=value,
-                   allowed="stop, continue")  # fmt: skip
+                   allowed="stop, continue, undo")  # fmt: skip
     return "stop"
 
 

@@ -57,7 +57,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], *, section: str = "main") -> di
         "operation": first["operation"],
         "effect": first["effect"],
         "run_as": first.get("run_as"),
-        "section": section,
+        "section": section if first.get("undoes") is None else "undo",
         "stage": first["stage"],
         "state": state.value,
         "ok": state is State.SUCCEEDED,
@@ -125,7 +125,8 @@ def _show_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "stopped": result.get("stopped"),
     }
     # Of an interrupted row: what a person should know before saying how it ended.
-    return shown | ({"evidence": row["evidence"]} if row.get("evidence") else {})
+    evidence = {"evidence": row["evidence"]} if row.get("evidence") else {}
+    return shown | evidence | ({"undoes": row["undoes"]} if row.get("undoes") else {})
 
 
 def _tell_holder(holder: Mapping[str, Any] | None) -> str:

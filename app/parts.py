@@ -19,6 +19,7 @@ from app.selector import Selection, Selector
 from app.store.artifacts import ArtifactStore
 from app.store.credentials import Vault
 from app.store.db import make_engine
+from app.store.deadletters import DeadLetters
 from app.store.decisions import Decisions
 from app.store.inventory import Inventory
 from app.store.keyring import Keyring
@@ -48,6 +49,7 @@ class Parts:
     rules: Rules
     ledger: Ledger
     decisions: Decisions
+    dead_letters: DeadLetters
     records: Records
     publisher: Publisher
     inventory: Inventory
@@ -110,6 +112,7 @@ def build_parts(settings: Settings, celery: Celery | None = None, *, pool_size: 
         rules=_make_rules(settings, catalog),
         ledger=ledger,
         decisions=Decisions(autocommit),
+        dead_letters=DeadLetters(autocommit),
         records=Records(autocommit),
         publisher=Publisher(celery, ledger, settings.window),
         inventory=Inventory(engine),

@@ -7,6 +7,9 @@ from typing import Any, Literal
 from app.step import Target
 from tool_catalog.model import Effect, Parameter, Repeat
 
+#: What a failure means: the rest is skipped; go on; reverse what was done.
+OnFailure = Literal["stop", "continue", "undo"]
+
 MAX_STEPS = 1000
 MAX_BODY_BYTES = 256 * 1024
 MAX_DEPTH = 20
@@ -41,7 +44,7 @@ class PlanStep:
     targets: Any = None
     #: A bare expression.
     when: str | None = None
-    on_failure: Literal["stop", "continue"] = "stop"
+    on_failure: OnFailure = "stop"
     timeout_s: float | None = None
     queue_timeout_s: float | None = None
     retries: int = 0
@@ -79,7 +82,7 @@ class Block:
     #: How many failed targets are borne before the rest of the block is skipped.
     max_failures: int = 0
     #: Whether a block that bore too many failures stops the plan.
-    on_failure: Literal["stop", "continue"] = "stop"
+    on_failure: OnFailure = "stop"
     when: str | None = None
     run_as: str | None = None
     on_empty: Literal["fail", "skip"] | None = None
@@ -159,6 +162,8 @@ class CheckedRow:
     #: What was approved and must still hold when it runs: {"tool": digest, "credential": name}.
     bound: Mapping[str, Any] | None = None
     caps: tuple[Cap, ...] = ()
+    #: The row that this one reverses.
+    undoes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +215,7 @@ class CheckedStep:
     #: Number of the outermost block that the step stands in, from 1: it counts the failures.
     block: int | None = None
     #: What too many failures of that block mean; `on_failure` is the step's own.
-    block_on_failure: Literal["stop", "continue"] | None = None
+    block_on_failure: OnFailure | None = None
     #: Whose yes it needs; None: nobody's, or not known before it is due.
     approval: Need | None = None
 
@@ -235,6 +240,8 @@ class CheckedPlan:
     digest: str
     document: Mapping[str, Any]
     steps: tuple[CheckedStep, ...]
+    #: Tool to the digest of its file.
+    tools: Mapping[str, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     stored: tuple[str, int] | None = None
     rerun_of: str | None = None

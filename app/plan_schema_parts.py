@@ -93,7 +93,9 @@ _WHEN: Json = {
 }
 _RUN_AS: Json = {"type": "string", "description": "Whom to become on the target, e.g. root"}
 _ON_EMPTY = _word(("fail", "skip"), "What no targets at run time mean", "fail")
-ON_FAILURE = _word(("stop", "continue"), "Whether a failure stops the plan", "stop")
+ON_FAILURE = _word(
+    ("stop", "continue", "undo"), "Whether a failure stops the plan, or undoes what it did", "stop"
+)
 _PARALLEL = _whole(1, MAX_PARALLEL, "How many rows may be under way at once")
 FAILURES = _whole(0, MAX_FAILURES, "How many failures are borne before `on_failure` applies")
 _BATCH: Json = {

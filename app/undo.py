@@ -11,6 +11,9 @@ from tool_catalog.links import LinkError, link_parameters
 from tool_catalog.model import Tool
 from tool_catalog.params import check_parameters
 
+#: What the row that asks what there is to reverse has in the place of a tool.
+UNDO_TOOL = "undo"
+
 
 @dataclass(frozen=True, slots=True)
 class Undo:

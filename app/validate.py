@@ -68,6 +68,7 @@ def validate(
         digest=digest_of(plan),
         document=plan.document,
         steps=steps,
+        tools={name: catalog.find(name).digest for name in sorted({s.tool for s in steps})},
         warnings=tuple(scene.warnings),
         stored=plan.stored,
         rerun_of=plan.rerun_of,

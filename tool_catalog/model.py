@@ -57,6 +57,7 @@ class Reason(StrEnum):
     LATE_RESULT = "late_result"
     RESOLVED = "resolved"
     NOT_APPROVED = "not_approved"
+    CANNOT_UNDO = "cannot_undo"
     STOPPED = "stopped"
     INTERNAL = "internal"
 

@@ -7,10 +7,14 @@ from typing import Any
 from app.asking import ask_for
 from app.blocks import own_rows
 from app.errors import Unavailable
+from app.limits import limit_steps
 from app.outcome import summarise
 from app.parts import FarmView, Parts
 from app.step import State
 from app.store.outbox import DueStep, Outbox, Unrun
+from app.surroundings import Scene
+from app.undo import UNDO_TOOL
+from app.undo_steps import plan_reversal
 from app.validate import DueFailure, Skip, check_due, name_references
 from tool_catalog.model import Reason
 
@@ -20,8 +24,9 @@ log = logging.getLogger(__name__)
 def serve_due(parts: Parts, outbox: Outbox) -> None:
     """Give every due step its rows, or end it as skipped or failed."""
     for due in outbox.due_steps():
+        serve = _reverse if UNDO_TOOL in due.template else _serve
         try:
-            _serve(due, parts, outbox)
+            serve(due, parts, outbox)
         except Unavailable:
             raise
         except Exception:  # one plan's step must not hold up all others
@@ -51,6 +56,20 @@ def _serve(due: DueStep, parts: Parts, outbox: Outbox) -> None:
         wish_s, tenant = due.approval_timeout_s, due.principal.tenant
         steps, ask = ask_for(outcome, wish_s, tenant, parts)
         sending = outbox.expand_step(due.step_id, steps, window, ask)
+    parts.publisher.publish(sending)
+
+
+def _reverse(due: DueStep, parts: Parts, outbox: Outbox) -> None:
+    """Put what reverses an execution's rows in the place of the row that asked for it."""
+    scene = Scene(FarmView(parts, due.principal.tenant), parts.rules)
+    steps = plan_reversal(outbox.rows_done(due), due.position, parts.catalog, scene)
+    steps = limit_steps(steps, parts.rules.policy.limits, due.principal, parts.catalog)
+    window = parts.settings.window
+    if steps:
+        sending = outbox.expand_step(due.step_id, steps, window)
+    else:
+        nothing = Unrun(State.SKIPPED, "nothing to undo: no step that changes anything was done")
+        sending = outbox.settle_due(due.step_id, nothing, window)
     parts.publisher.publish(sending)
 
 

@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from app.api import (
     approvals,
     assets,
+    deadletters,
+    decisions,
     events,
     executions,
     health,
@@ -33,6 +35,8 @@ _MODULES = (
     stored_plans,
     executions,
     approvals,
+    decisions,
+    deadletters,
     events,
     schedules,
     tools,

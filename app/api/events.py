@@ -41,12 +41,14 @@ def read_last_event_id(
 
 def plan_viewing(execution_id: ExecutionId, principal: Viewer, parts: PartsOfFarm) -> "Viewing":
     """Whether the execution has ended already, and what its reader may not see of it."""
-    tenant = principal.tenant
     if principal.may_submit:
-        return Viewing(parts.records.read_state(execution_id) in FINAL_EXECUTION_STATES, None)
-    execution = parts.records.read_execution(tenant, execution_id)
+        state, run = parts.records.read_progress(execution_id)
+        return Viewing(state in FINAL_EXECUTION_STATES, run, None)
+    execution = parts.records.read_execution(principal.tenant, execution_id)
     return Viewing(
-        execution["state"] in FINAL_EXECUTION_STATES, EventFilter(execution, parts.catalog)
+        execution["state"] in FINAL_EXECUTION_STATES,
+        execution["run"],
+        EventFilter(execution, parts.catalog),
     )
 
 
@@ -55,8 +57,17 @@ class Viewing:
     """One watcher's view of an execution."""
 
     ended: bool
+    #: Which run of it: the ends of those before are past.
+    run: int
     #: None where everything may be shown.
     sieve: EventFilter | None
+
+    def is_end(self, event: dict[str, Any] | None) -> bool:
+        """Whether nothing comes behind this event; None: what had happened was handed over."""
+        if event is None:
+            return self.ended
+        finished = event["kind"] == "execution.finished"
+        return bool(finished and event["data"].get("run", 1) >= self.run)
 
     def show(self, event: dict[str, Any]) -> ServerSentEvent:
         """An event as it is sent."""
@@ -111,11 +122,10 @@ async def watch_execution(
     viewing: Annotated[Viewing, Depends(plan_viewing)],
     mailbox: Annotated[Mailbox, Depends(open_mailbox)],
 ) -> AsyncIterator[ServerSentEvent]:
-    """Every event of an execution, past and to come; ends after `execution.finished`."""
+    """Every event of an execution, past and to come; ends after its last `execution.finished`."""
     while mailbox.may_bring_more:
         event = await mailbox.take()
         if event is not None:
             yield viewing.show(event)
-        ended_before = event is None and viewing.ended
-        if ended_before or (event and event["kind"] == "execution.finished"):
+        if viewing.is_end(event):
             return

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.principal import Principal
+from app.undo import UNDO_TOOL
 from tool_catalog.loader import Catalog
 from tool_catalog.names import UnknownName
 
@@ -32,6 +33,8 @@ def hide_output(
 
 def is_sensitive(catalog: Catalog, tool: str, operation: str) -> bool:
     """Whether an operation's output may show secrets; what is not known any more counts as such."""
+    if tool == UNDO_TOOL:
+        return False
     try:
         return catalog.operation(catalog.find(tool), operation).sensitive
     except UnknownName:

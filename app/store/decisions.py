@@ -30,6 +30,13 @@ _REFUSALS = {
     "again": ("you approved it already", "somebody else must approve it, too"),
 }
 
+#: Why an execution does not go on where it stopped; without a word here its state is the reason.
+_NOT_RESUMED = {
+    "not_approved": "it was not approved",
+    "undone": "what it did was reversed",
+    "nothing_failed": "nothing of it failed",
+}
+
 
 class Resolution(StrEnum):
     """How a person says that an interrupted row ended; `retry` lets it run once more."""
@@ -91,6 +98,7 @@ class Decisions:
         actor: str,
         reason: str,
         send: int,
+        origin: str = "",
     ) -> Decided:
         """Say how an interrupted row ended; its mutex is free then, and the plan goes on.
 
@@ -99,7 +107,7 @@ class Decisions:
         retry of a cancelled one.
         """
         answer = self._call(
-            "resolve_step", execution_id, step_id, resolution.value, actor, reason, send
+            "resolve_step", execution_id, step_id, resolution.value, actor, reason, send, origin
         )
         if answer is None:
             raise NotFound(
@@ -107,7 +115,7 @@ class Decisions:
                 hint=f"'opsfarm executions show {execution_id}' shows the ids of its rows",
             )
         if not answer["accepted"]:
-            _refuse_resolution(step_id, answer)
+            refuse_resolution(step_id, answer)
         return Decided(execution_id, answer["execution_state"], read_sending(answer))
 
     def probe_step(
@@ -130,8 +138,15 @@ class Decisions:
         """
         return self._probe(step_id, None, found, result, None, send)
 
-    def resume_execution(
-        self, execution_id: UUID, *, only_failed: bool, actor: str, reason: str, send: int
+    def resume_execution(  # noqa: PLR0913  # who wants what of which execution, and why
+        self,
+        execution_id: UUID,
+        *,
+        only_failed: bool,
+        actor: str,
+        reason: str,
+        send: int,
+        origin: str = "",
     ) -> Decided:
         """Start a failed or cancelled execution again where it first failed.
 
@@ -139,18 +154,34 @@ class Decisions:
         not; with `only_failed` on the failed targets alone. Raises NotFound, and Conflict for an
         execution that still runs, succeeded, or was not approved.
         """
-        answer = self._call("resume_execution", execution_id, only_failed, actor, reason, send)
+        answer = self._call(
+            "resume_execution", execution_id, only_failed, actor, reason, send, origin
+        )
         if answer is None:
             raise NotFound(f"no execution {execution_id}", hint="see 'opsfarm executions list'")
         if not answer["accepted"]:
-            why = "nothing of it failed" if only_failed else f"it is {answer['state']}"
-            if answer.get("approved") is False:
-                why = "it was not approved"
-            raise Conflict(
-                f"execution {execution_id} cannot be resumed: {why} (state {answer['state']})",
-                hint=f"'opsfarm executions rerun {execution_id}' starts the plan anew",
-            )
+            refuse_resume(f"execution {execution_id}", execution_id, answer)
         return Decided(execution_id, answer["state"], read_sending(answer))
+
+    def undo_execution(self, execution_id: UUID, voice: Voice) -> str:
+        """Have the dispatcher reverse what a final execution did; its state then.
+
+        Raises NotFound, and Conflict while it is not final, or where nothing is left to reverse.
+        """
+        answer = self._call(
+            "undo_execution", execution_id, voice.principal.name, voice.reason, voice.origin
+        )
+        if answer is None:
+            raise NotFound(f"no execution {execution_id}", hint="see 'opsfarm executions list'")
+        if not answer["accepted"]:
+            why = "nothing that changed anything is left to reverse"
+            if not answer["final"]:
+                why = f"it is {answer['state']}; only a final one can be undone"
+            raise Conflict(
+                f"execution {execution_id} cannot be undone: {why}",
+                hint=f"'opsfarm executions show {execution_id}' shows what it did",
+            )
+        return str(answer["state"])
 
     def approve(self, approval_id: int, digest: str, voice: Voice, *, send: int) -> Decided:
         """Say yes to what was shown with this digest; the last yes needed lets its rows begin.
@@ -194,7 +225,18 @@ class Decisions:
             return call(connection, function, *arguments)
 
 
-def _refuse_resolution(step_id: int, answer: Mapping[str, Any]) -> None:
+def refuse_resume(what: str, execution_id: UUID, answer: Mapping[str, Any]) -> None:
+    """Raise Conflict: why something of a final execution does not go on, and what to do then."""
+    why = _NOT_RESUMED.get(answer["why"], "")
+    state = answer.get("execution_state") or answer["state"]
+    raise Conflict(
+        f"{what} cannot be resumed: {why or f'it is {state}'} (state {state})",
+        hint=f"'opsfarm executions rerun {execution_id}' starts the plan anew",
+    )
+
+
+def refuse_resolution(step_id: int, answer: Mapping[str, Any]) -> None:
+    """Raise Conflict: why the outcome of a row is nobody's to say."""
     if answer["state"] == "interrupted":
         raise Conflict(
             f"step {step_id} cannot run again: its execution was cancelled",

@@ -158,6 +158,8 @@ class ExecutionRow(Base):
     stages: Mapped[int]
     #: The first stage of `finally`; equals `stages` when there is none.
     finally_stage: Mapped[int]
+    #: The first stage of what reverses the others; None while nobody asked for it.
+    undo_stage: Mapped[int | None]
     #: Rows of the current stage that are not final.
     stage_open: Mapped[int]
     failed: Mapped[int] = mapped_column(server_default=text("0"))
@@ -186,6 +188,8 @@ class ExecutionPlan(Base):
         ForeignKey("executions.id", ondelete="CASCADE"), primary_key=True
     )
     plan: Mapped[dict[str, Any]]
+    #: Tool to the digest of its file at that time.
+    tools: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
 
 
 class Event(Base):

@@ -34,6 +34,14 @@ _BEFORE = """
     from steps where execution_id = :execution and stage < :stage and key = any (:keys)
     order by stage, target_index, id
 """
+_DONE = """
+    select id, position, key, stage, tool, operation, domain, queue, effect, repeat, parameters,
+           target, item, run_as, needs, timeout_s, max_retries, backoff_s, finished_at,
+           coalesce(result, '{}') as result,
+           (select coalesce(max(b.block), 0) + 1 from steps b
+            where b.execution_id = :execution) as free_block
+    from list_undoable(:execution)
+"""
 _UNSERVED = """
     update steps set reason = 'no_worker: ' || coalesce(
             nullif(array_to_string(array(
@@ -63,6 +71,7 @@ class DueStep:
 
     step_id: int
     execution_id: UUID
+    position: int
     stage: int
     section: str
     template: Mapping[str, Any]
@@ -106,6 +115,13 @@ class Outbox:
         """The rows of earlier steps that a template names."""
         rows = self._read(_BEFORE, execution=due.execution_id, stage=due.stage, keys=list(keys))
         return [dict(row) for row in rows]
+
+    def rows_done(self, due: DueStep) -> list[dict[str, Any]]:
+        """What an execution did and nothing reversed yet, in any order.
+
+        `free_block` is a number that none of its blocks has.
+        """
+        return [dict(row) for row in self._read(_DONE, execution=due.execution_id)]
 
     def expand_step(
         self, step_id: int, steps: Sequence[CheckedStep], send: int, ask: Ask | None = None
@@ -219,6 +235,7 @@ def _read_due(row: Any) -> DueStep:  # noqa: ANN401  # a row of _DUE
     return DueStep(
         step_id=row["id"],
         execution_id=row["execution_id"],
+        position=row["position"],
         stage=row["stage"],
         section="main" if in_main else "finally",
         template=row["template"],

@@ -32,9 +32,15 @@ _EXECUTION = """
     from executions e join principals p on p.id = e.principal_id
 """
 _STEPS = """
+<<<<<<< ours
     select id, position, key, stage, target_index, tool, operation, effect, state, attempt, queue,
            worker, blocked_by, reason, result, target, item, run_as, started_at, sent_at,
            not_before, caps is not null as capped, mutex
+=======
+    select id, undoes,
+           position, key, stage, target_index, tool, operation, effect, state, attempt, queue,
+           worker, blocked_by, reason, result, target, item, run_as, started_at, sent_at, not_before
+>>>>>>> theirs
     from steps where execution_id = :execution order by position, stage, target_index, id
 """
 # What stands in the way of queued rows: a limit, or whoever holds the mutex.
@@ -216,6 +222,13 @@ class Records:
         plan: dict[str, Any] = found[0]["plan"]
         return plan
 
+    def read_tools(self, execution_id: UUID) -> dict[str, str]:
+        """The digests of its tools' files, by tool, as they were when it was submitted."""
+        found = self._read(
+            "select tools from execution_plans where execution_id = :id", id=execution_id
+        )
+        return dict(found[0]["tools"]) if found else {}
+
     def list_executions(
         self,
         tenant: str,
@@ -240,8 +253,12 @@ class Records:
 
     def read_state(self, execution_id: UUID) -> str:
         """The state alone: what a waiter asks."""
-        rows = self._read("select state from executions where id = :id", id=execution_id)
-        return str(rows[0]["state"]) if rows else ""
+        return self.read_progress(execution_id)[0]
+
+    def read_progress(self, execution_id: UUID) -> tuple[str, int]:
+        """The state, and the number of the run that it is in."""
+        rows = self._read("select state, run from executions where id = :id", id=execution_id)
+        return (str(rows[0]["state"]), int(rows[0]["run"])) if rows else ("", 1)
 
     def read_events(
         self, cursor: Cursor, execution_id: UUID | None = None, limit: int = EVENTS_LIMIT

@@ -16,6 +16,7 @@ def plan_json(plan: CheckedPlan) -> dict[str, Any]:
         "name": plan.name,
         "plan_digest": plan.digest,
         "plan": plan.document,
+        "tools": dict(plan.tools),
         "plan_name": name,
         "plan_version": version,
         "rerun_of": plan.rerun_of,
@@ -102,7 +103,7 @@ def _row_json(row: CheckedRow) -> dict[str, Any]:
         "asset_id": row.target.asset_id if row.target else None,
         "mutex": row.mutex,
     }
-    given = {"item": row.item, "bound": row.bound, "caps": _caps_json(row)}
+    given = {"item": row.item, "undoes": row.undoes, "bound": row.bound, "caps": _caps_json(row)}
     return shown | {name: value for name, value in given.items() if value is not None}
 
 

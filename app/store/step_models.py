@@ -123,6 +123,13 @@ class StepRow(Base):
             "target_index",
             postgresql_where=text("state = 'pending' and max_parallel is not null"),
         ),
+        # The dead-letter desk.
+        Index(
+            "ix_steps_dead",
+            "tenant",
+            "id",
+            postgresql_where=text("state in ('failed', 'interrupted') and discarded_at is null"),
+        ),
         Index("ix_steps_due", "id", postgresql_where=text("state = 'due'")),
         Index("ix_steps_running", "id", postgresql_where=text("state = 'running'")),
         # The backstop of the claim's own check: one holder for each mutex.
@@ -147,6 +154,8 @@ class StepRow(Base):
     #: Place among the targets of its step, from 0.
     target_index: Mapped[int] = mapped_column(server_default=text("0"))
     stage: Mapped[int]
+    #: The row that this one reverses; 0 of the row that asks what there is to reverse.
+    undoes: Mapped[int | None] = mapped_column(BigInteger)
     tool: Mapped[str]
     operation: Mapped[str]
     domain: Mapped[str]
@@ -208,3 +217,5 @@ class StepRow(Base):
     finished_at: Mapped[datetime | None]
     reason: Mapped[str | None]
     result: Mapped[dict[str, Any] | None]
+    #: Somebody took it from the dead-letter desk.
+    discarded_at: Mapped[datetime | None]

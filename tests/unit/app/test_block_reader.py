@@ -130,7 +130,7 @@ def test_two_levels_are_read(kinds):
         ({"tool": "df", "steps": [DF]}, "steps[0].tool", "misplaced_key", "a step"),
         ({"steps": [DF], "for_each": [1]}, "steps[0].for_each", "misplaced_key", "a step"),
         ({"steps": [DF], "stepz": 1}, "steps[0].stepz", "unknown_key", "'steps'"),
-        ({"steps": [DF], "on_failure": "undo"}, "steps[0].on_failure", "not_served", None),
+        ({"steps": [DF], "on_failure": "redo"}, "steps[0].on_failure", "not_allowed", None),
         ({"steps": [{**DF, "max_failures": 1}]}, "steps[0].steps[0].max_failures",
          "misplaced_key", "outermost"),
         ({"steps": [{"steps": [DF], "max_failures": 1}]}, "steps[0].steps[0].max_failures",

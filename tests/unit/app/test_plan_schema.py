@@ -87,7 +87,7 @@ def test_what_a_plan_may_hold_passes(faults_of, entry):
         ({"tool": "df", "parameters": {"pth": "/"}}, ["parameters"], "pth"),
         ({"tool": "df", "parameters": {"path": "var"}}, ["parameters", "path"], "var"),
         ({"tool": "df", "operation": "usagee"}, ["operation"], "usagee"),
-        ({"tool": "df", "on_failure": "undo"}, ["on_failure"], "undo"),
+        ({"tool": "df", "on_failure": "redo"}, ["on_failure"], "redo"),
         ({"tool": "df", "batch": 1}, [], "batch"),
         ({"tool": "df", "whne": "true"}, [], "whne"),
         ({"batch": 0, "steps": [DF]}, ["batch"], "0"),

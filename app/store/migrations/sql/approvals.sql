@@ -144,8 +144,7 @@ begin
     e.stage_open := e.stage_open - v_rows;
     e.cancelled := e.cancelled + v_rows;
     if s.block is not null then return give_up(e, s, p_summary); end if;
-    e.stopping := e.stopping or (v_rows > 0 and s.on_failure = 'stop'
-                                 and s.stage < e.finally_stage);
+    if v_rows > 0 then return end_main(e, s); end if;
     return e;
 end $$;
 

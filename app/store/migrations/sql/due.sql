@@ -50,6 +50,7 @@ begin
     update steps set stage = stage + p_by where execution_id = e.id and stage >= p_from;
     e.stages := e.stages + p_by;
     if e.stage < e.finally_stage then e.finally_stage := e.finally_stage + p_by; end if;
+    if e.undo_stage >= p_from then e.undo_stage := e.undo_stage + p_by; end if;
     return e;
 end $$;
 

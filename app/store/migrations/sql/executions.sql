@@ -5,7 +5,8 @@ create function insert_steps(e executions, p_rows jsonb, p_stage int, p_places j
 returns bigint[] language sql as $$
     with made as (
         insert into steps (
-            id, tenant, execution_id, principal_id, position, key, target_index, stage, tool,
+            id, undoes, tenant,
+            execution_id, principal_id, position, key, target_index, stage, tool,
             operation, domain, queue, effect, repeat, linkable, dynamic, template, parameters,
             target, asset_id, item, run_as, secrets, on_failure, max_parallel, max_failures, block,
             block_on_failure, timeout_s, queue_timeout_s, max_retries, backoff_s, needs, mutex,
@@ -13,7 +14,8 @@ returns bigint[] language sql as $$
         overriding system value
         select coalesce(case when x.first then (p_places ->> x.position::text)::bigint end,
                         nextval('steps_id_seq')),
-               e.tenant, e.id, e.principal_id, x.position, x.key, x.target_index, p_stage + x.stage,
+               x.undoes, e.tenant,
+               e.id, e.principal_id, x.position, x.key, x.target_index, p_stage + x.stage,
                x.tool, x.operation, x.domain, x.queue, x.effect, x.repeat, x.linkable, x.dynamic,
                x.template, x.parameters, x.target, x.asset_id, x.item, x.run_as, x.secrets,
                x.on_failure, x.max_parallel, x.max_failures, x.block, x.block_on_failure,
@@ -23,6 +25,7 @@ returns bigint[] language sql as $$
                case when x.skipped is not null then clock_timestamp() end
         from (
             select * from jsonb_to_recordset(p_rows) as r (
+                undoes bigint,
                 position int, key text, target_index int, stage int, tool text, operation text,
                 domain text, queue text, effect text, repeat text, linkable boolean,
                 dynamic boolean, template jsonb, parameters jsonb, target jsonb, asset_id int,
@@ -71,7 +74,8 @@ begin
         return jsonb_build_object('created', false, 'execution_id', e.id, 'state', e.state,
                                   'same', e.plan_digest = p_execution ->> 'plan_digest');
     end if;
-    insert into execution_plans (execution_id, plan) values (e.id, p_execution -> 'plan');
+    insert into execution_plans (execution_id, plan, tools)
+    values (e.id, p_execution -> 'plan', coalesce(p_execution -> 'tools', '{}'));
     perform tell(e.tenant, e.id, null, 'execution.accepted', p_execution ->> 'principal',
                  jsonb_build_object('name', e.name, 'source', e.source,
                                     'rows', jsonb_array_length(p_steps)));

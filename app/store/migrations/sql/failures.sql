@@ -37,6 +37,25 @@ create function is_given_up(s steps) returns boolean language sql stable as $$
           and c.failed > s.max_failures)
 $$;
 
+-- What a failure that is not borne means for the main part: it goes on, it stops, or it stops and
+-- what it did is reversed. A step of a block says so, too, but for one that stands for its block.
+create function end_main(e executions, s steps) returns executions language plpgsql as $$
+declare
+    v_word text := coalesce(s.block_on_failure, s.on_failure);
+begin
+    if s.on_failure = 'undo' and not coalesce(s.template ? 'block', false) then
+        v_word := 'undo';
+    end if;
+    if v_word = 'continue' or s.stage >= e.finally_stage or s.undoes is not null then
+        return e;
+    end if;
+    e.stopping := true;
+    if v_word = 'undo' and e.undo_stage is null and s.stage >= e.cancel_below then
+        return plan_undo(e, e.finally_stage);
+    end if;
+    return e;
+end $$;
+
 -- What has not begun of the step, or of its block, is skipped; the plan goes on or stops.
 create function give_up(e executions, s steps, p_summary text) returns executions
 language plpgsql as $$
@@ -48,9 +67,7 @@ begin
         e := close_unstarted(e, s.stage, e.stages, 'skipped', '{pending,due,waiting,queued}',
                              p_summary, s.block);
     end if;
-    e.stopping := e.stopping or (coalesce(s.block_on_failure, s.on_failure) = 'stop'
-                                 and s.stage < e.finally_stage);
-    return e;
+    return end_main(e, s);
 end $$;
 
 create function bear_failure(e executions, s steps) returns executions language plpgsql as $$
@@ -60,8 +77,7 @@ begin
     e.failed := e.failed + 1;
     if s.template ? 'block' then return give_up(e, s, 'its block could not begin'); end if;
     if s.block is null and s.max_failures is null then
-        e.stopping := e.stopping or (s.on_failure = 'stop' and s.stage < e.finally_stage);
-        return e;
+        return end_main(e, s);
     end if;
     if s.block is not null and s.on_failure = 'continue' then return e; end if;
     select * into v_new, v_failed from count_failure(s);

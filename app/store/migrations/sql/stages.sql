@@ -132,10 +132,11 @@ begin
             e := close_unstarted(e, e.stage, e.cancel_below, 'cancelled', '{pending}');
             e.stage_open := 0;
             e.stage := e.cancel_below - 1;
-        elsif e.stopping and e.stage < e.finally_stage then
-            e := close_unstarted(e, e.stage, e.finally_stage, 'skipped', '{pending}');
+        elsif e.stopping and e.stage < coalesce(e.undo_stage, e.finally_stage) then
+            e := close_unstarted(e, e.stage, coalesce(e.undo_stage, e.finally_stage), 'skipped',
+                                 '{pending}');
             e.stage_open := 0;
-            e.stage := e.finally_stage - 1;
+            e.stage := coalesce(e.undo_stage, e.finally_stage) - 1;
         elsif e.stage < e.stages then
             e := open_rows(e, null, p_send);
         end if;
@@ -150,11 +151,12 @@ begin
     if e.stage >= e.stages and e.finished_at is null then
         e.finished_at := clock_timestamp();
         perform tell(e.tenant, e.id, null, 'execution.finished', null,
-                     jsonb_build_object('state', e.state, 'name', e.name));
+                     jsonb_build_object('state', e.state, 'name', e.name, 'run', e.run));
         perform pg_notify('opsfarm_final', e.id::text);
     end if;
     update executions set
         state = e.state, stage = e.stage, stages = e.stages, finally_stage = e.finally_stage,
+        undo_stage = e.undo_stage, shaped = e.shaped,
         stage_open = e.stage_open, failed = e.failed, cancelled = e.cancelled,
         interrupted = e.interrupted, waiting = e.waiting, stopping = e.stopping,
         cancel_below = e.cancel_below, cancel_requested_at = e.cancel_requested_at,

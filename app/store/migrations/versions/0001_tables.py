@@ -218,6 +218,7 @@ def upgrade() -> None:
         sa.Column("stage", sa.Integer(), nullable=False),
         sa.Column("stages", sa.Integer(), nullable=False),
         sa.Column("finally_stage", sa.Integer(), nullable=False),
+        sa.Column("undo_stage", sa.Integer(), nullable=True),
         sa.Column("stage_open", sa.Integer(), nullable=False),
         sa.Column("failed", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("cancelled", sa.Integer(), server_default=sa.text("0"), nullable=False),
@@ -417,6 +418,12 @@ def upgrade() -> None:
         "execution_plans",
         sa.Column("execution_id", sa.Uuid(), nullable=False),
         sa.Column("plan", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column(
+            "tools",
+            postgresql.JSONB(astext_type=sa.Text()),
+            server_default=sa.text("'{}'"),
+            nullable=False,
+        ),
         sa.ForeignKeyConstraint(
             ["execution_id"],
             ["executions.id"],
@@ -451,6 +458,7 @@ def upgrade() -> None:
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("target_index", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("stage", sa.Integer(), nullable=False),
+        sa.Column("undoes", sa.BigInteger(), nullable=True),
         sa.Column("tool", sa.Text(), nullable=False),
         sa.Column("operation", sa.Text(), nullable=False),
         sa.Column("domain", sa.Text(), nullable=False),
@@ -502,6 +510,7 @@ def upgrade() -> None:
         sa.Column("finished_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("result", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("discarded_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["execution_id"],
             ["executions.id"],
@@ -510,6 +519,13 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_steps")),
         postgresql_with={"fillfactor": "70"},
+    )
+    op.create_index(
+        "ix_steps_dead",
+        "steps",
+        ["tenant", "id"],
+        unique=False,
+        postgresql_where=sa.text("state in ('failed', 'interrupted') and discarded_at is null"),
     )
     op.create_index(
         "ix_steps_due", "steps", ["id"], unique=False, postgresql_where=sa.text("state = 'due'")
@@ -580,6 +596,11 @@ def downgrade() -> None:
     )
     op.drop_index("ix_steps_execution", table_name="steps")
     op.drop_index("ix_steps_due", table_name="steps", postgresql_where=sa.text("state = 'due'"))
+    op.drop_index(
+        "ix_steps_dead",
+        table_name="steps",
+        postgresql_where=sa.text("state in ('failed', 'interrupted') and discarded_at is null"),
+    )
     op.drop_table("steps")
     op.drop_table("failure_counts")
     op.drop_table("execution_plans")
