@@ -32,15 +32,9 @@ _EXECUTION = """
     from executions e join principals p on p.id = e.principal_id
 """
 _STEPS = """
-<<<<<<< ours
     select id, position, key, stage, target_index, tool, operation, effect, state, attempt, queue,
            worker, blocked_by, reason, result, target, item, run_as, started_at, sent_at,
-           not_before, caps is not null as capped, mutex
-=======
-    select id, undoes,
-           position, key, stage, target_index, tool, operation, effect, state, attempt, queue,
-           worker, blocked_by, reason, result, target, item, run_as, started_at, sent_at, not_before
->>>>>>> theirs
+           not_before, caps is not null as capped, mutex, undoes
     from steps where execution_id = :execution order by position, stage, target_index, id
 """
 # What stands in the way of queued rows: a limit, or whoever holds the mutex.
