@@ -8,7 +8,6 @@ import select
 import subprocess
 import sys
 import termios
-import time
 from pathlib import Path
 
 import pytest
@@ -336,7 +335,7 @@ class TestFinding:
 
 
 def test_help_loads_nothing_heavy():
-    heavy = "{'sqlalchemy', 'celery', 'fastapi', 'psycopg2', 'paramiko', 'kombu', 'jinja2', 'winrm'}"
+    heavy = "{'sqlalchemy', 'celery', 'fastapi', 'psycopg2', 'paramiko', 'kombu', 'jinja2'}"
     script = f"import app.cli.main, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
