@@ -115,7 +115,7 @@ def delete(asset: str, *, confirm: bool, reason: str | None) -> None:
 @click.argument("selector", shell_complete=complete_target)
 @json_option
 def test(selector: str) -> None:
-    """Check assets step by step: name, port, host key, login, sudo, operating system.
+    """Check name, port, host key, login, sudo and system of assets.
 
     Each failure says what to do next. Assets in maintenance or retired are left out and named.
     """

@@ -148,7 +148,7 @@ def list_credentials() -> None:
 @_CREDENTIAL
 @json_option
 def test(name: str) -> None:
-    """Log in with it to each of its assets, as 'opsfarm assets test' does."""
+    """Log in with it to each of its assets, as `assets test` does."""
     farm = open_farm()
     found = {entry["name"]: entry for entry in farm.http.get("/credentials")["credentials"]}
     if name not in found:

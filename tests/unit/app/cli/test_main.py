@@ -82,8 +82,8 @@ def test_completion_offers_tools(opsfarm):
     done = opsfarm(
         env={
             "_OPSFARM_COMPLETE": "bash_complete",
-            "COMP_WORDS": "opsfarm run asset_",
-            "COMP_CWORD": "2",
+            "COMP_WORDS": "opsfarm run asset-",
+            "COMP_CWORD": "asset-",
         },
         prog_name="opsfarm",
     )
