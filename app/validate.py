@@ -56,12 +56,7 @@ def validate(
     nodes = plant_plan(plan)
     drafts = {leaf.position: draft_step(leaf, ground) for leaf in leaves_of(nodes)}
     steps = stage_steps(nodes, drafts, scene, ground)
-    if scene.limit is not None:
-        # `local` is meant to leave all assets out: what needs none is enough then.
-        everything = scene.limit.text == LOCAL.name
-        positions = {each for each, draft in drafts.items() if everything or _acts(draft)}
-        acting = [step for step in steps if step.position in positions]
-        _refuse_nothing(acting, scene.limit.text, faults)
+    _check_limit(scene, drafts, steps, faults)
     faults.raise_if_any()
     return CheckedPlan(
         name=plan.name or _name_plan(steps),
@@ -88,13 +83,22 @@ def _acts(draft: Draft | Nameless) -> bool:
     return isinstance(draft, Draft) and draft.operation.at == "target"
 
 
-def _refuse_nothing(acting: Sequence[CheckedStep], limit: str, faults: Faults) -> None:
+def _check_limit(
+    scene: Scene,
+    drafts: Mapping[int, Draft | Nameless],
+    steps: Sequence[CheckedStep],
+    faults: Faults,
+) -> None:
     """A limit that leaves those steps that act on something nothing at all is a mistake."""
-    reasons = {step.skipped for step in acting}
+    if scene.limit is None:
+        return
+    # `local` is meant to leave all assets out: what needs none is enough then.
+    everything = scene.limit.text == LOCAL.name
+    reasons = {step.skipped for step in steps if everything or _acts(drafts[step.position])}
     if OUT_OF_LIMIT in reasons and None not in reasons:
         message = "the limit leaves no step anything to act on"
         hint = "'opsfarm assets list' shows what there is"
-        faults.add("limit", "no_targets", message, given=limit, hint=hint)
+        faults.add("limit", "no_targets", message, given=scene.limit.text, hint=hint)
 
 
 def _name_plan(steps: Sequence[CheckedStep]) -> str:

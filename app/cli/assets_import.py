@@ -27,7 +27,7 @@ _SHOWN_NAMES = 20
 @click.option("--apply", is_flag=True, help="Write it: all assets or none.")
 @json_option
 def import_(file: str, format_: str | None, only: tuple[str, ...], *, apply: bool) -> None:
-    """Compare a file with the inventory; --apply writes the rest.
+    """Compare a file with the inventory; --apply writes it.
 
     Reads Ansible inventories (INI, YAML, JSON), CSV with a header, and ssh_config. FILE may be -.
     No asset is ever removed.

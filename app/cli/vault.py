@@ -102,7 +102,7 @@ def credentials() -> None:
 )
 @json_option
 def add(name: str, assets: tuple[str, ...], username: str, **given: Any) -> None:  # noqa: ANN401  # the options above
-    """Keep a login; passwords are asked for, or read from a pipe, one a line."""
+    """Keep a login; what is secret is asked for, or read from a pipe."""
     if given["passphrase"] and not given["private_key"]:
         raise click.UsageError("--passphrase goes with --private-key")
     body = {"name": name, "assets": list(assets), "username": username, **_read_login(given)}
