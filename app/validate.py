@@ -5,7 +5,7 @@ Steps with expressions come back when they become due, and are checked whole the
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from app.blocks import leaves_of, plant_plan
 from app.drafts import Ground, Nameless, defaults_of, draft_step, find_operation
