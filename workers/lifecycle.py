@@ -30,7 +30,7 @@ ALL_POOLS = "all"
 
 
 class Pulse:
-    """A thread that renews the leases of this process and listens for cancelled executions."""
+    """Renews the leases of this process and listens for cancelled executions, in a thread."""
 
     def __init__(self, shop: Workshop, parts: Parts, offer: WorkerOffer) -> None:
         self._shop = shop
@@ -39,18 +39,23 @@ class Pulse:
         # Its own connection: a full pool must not stop the heart.
         self._engine = make_engine(shop.settings.database_url, pool_size=2, name=shop.worker)
         self._stopped = threading.Event()
+        #: Held while the roster is told something: the later word is the newer one.
+        self._telling = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._search = threading.Thread(target=self._tell_programs, name="programs", daemon=True)
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Begin to beat; versions of programs follow, however long they take to tell."""
         self._thread.start()
+        self._search.start()
 
     def stop(self) -> None:
         """End, and say goodbye in the roster."""
         self._stopped.set()
         self._thread.join(timeout=STOP_S)
         try:
-            self._parts.roster.retire(self._shop.worker)
+            with self._telling:
+                self._parts.roster.retire(self._shop.worker)
         except Unavailable:
             log.warning("could not say goodbye: ledger unreachable")
         self._engine.dispose()
@@ -65,14 +70,18 @@ class Pulse:
                 self._shop.running.give_up_repeatable()
                 self._stopped.wait(min(1.0, self._shop.settings.heartbeat_s))
 
+    def _tell_programs(self) -> None:
+        """Ask every program for its version: on a busy host that takes longer than a lease."""
+        self._offer = _with_programs(self._offer, find_programs(self._shop.catalog))
+        try:
+            self._advertise()
+        except Unavailable:
+            log.warning("programs are told later: ledger unreachable")
+
     def _advertise(self) -> None:
-        """Tell at once what is known at once; versions of programs follow."""
-        self._parts.roster.advertise(self._offer)
-        if self._offer.programs:
-            return
-        programs = find_programs(self._shop.catalog)
-        self._offer = _with_programs(self._offer, programs)
-        self._parts.roster.advertise(self._offer)
+        with self._telling:
+            if not self._stopped.is_set():
+                self._parts.roster.advertise(self._offer)
 
     def _beat(self) -> None:
         """Beat every `heartbeat_s`, and at once when some execution was cancelled."""
