@@ -78,7 +78,7 @@ def read_document(text: str | bytes, *, source: str, int_keys: bool = False) -> 
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        problem = f"{error.problem or error.context}{_quote_hint(encoded, place[0])}"
+        problem = f"{error.problem or error.context}{_hint(encoded, place[0])}"
         raise DocumentError(source, problem, *place) from None
     except yaml.reader.ReaderError as error:
         before = encoded[: error.position]
@@ -106,10 +106,12 @@ def _join_surrogates(match: re.Match[str]) -> str:
     return f"\\U{0x10000 + (high << 10) + low:08x}"
 
 
-def _quote_hint(text: bytes, line: int) -> str:
-    """What to try when YAML stumbles over a line with an expression: its braces mean a mapping."""
-    stumbled = text.split(b"\n")[line - 1 : line]
-    return f"; {_IN_QUOTES}" if any(b"{{" in words for words in stumbled) else ""
+def _hint(text: bytes, line: int) -> str:
+    """What to try when YAML stumbles over a line: tabs do not indent, braces mean a mapping."""
+    stumbled = b"".join(text.split(b"\n")[line - 1 : line])
+    if b"\t" in stumbled[: len(stumbled) - len(stumbled.lstrip())]:
+        return "; indent with spaces, not with tabs"
+    return f"; {_IN_QUOTES}" if b"{{" in stumbled else ""
 
 
 def _place_of(event: yaml.Event) -> tuple[int, int]:

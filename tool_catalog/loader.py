@@ -147,6 +147,7 @@ def _domain_of(folder: str, value: Any, fallback: Domain) -> Domain:  # noqa: AN
         raise BadKey("", f"the folder {domain_name!r} is no domain: use one of {', '.join(Domain)}")
     domain = Domain(domain_name)
     if stated and EXECUTION_LOCATIONS[stated] is not domain:
-        problem = f"says {EXECUTION_LOCATIONS[stated]}, but the file is in the folder of {domain}"
+        says = f"says {EXECUTION_LOCATIONS[stated]}, but the file is in the folder of {domain}"
+        problem = f"{says}: move the file, or leave this out"
         raise BadKey("execution_location", problem)
     return domain

@@ -62,6 +62,9 @@ def _check_action(operation: Operation, place: str) -> None:
     for key, items in (("argv", operation.argv), ("precheck", operation.precheck)):
         for number, item in enumerate(items or ()):
             _check_item(operation, item, f"{place}.{key}[{number}]")
+    if operation.needs.connection is not None and operation.python is None:
+        words = "is for python operations; the others say by their key what reaches a target"
+        raise BadKey(f"{place}.needs.connection", words)
     if operation.argv == ():
         raise BadKey(f"{place}.argv", "is empty: its first item is the program")
 
@@ -91,9 +94,9 @@ def _check_repeat(operation: Operation, place: str) -> None:
     reads = operation.effect is Effect.READ
     within_ledger = operation.repeat is Repeat.TRANSACTIONAL  # serves reads of the ledger too
     if reads != (operation.repeat is Repeat.READ) and not within_ledger:
-        raise BadKey(
-            f"{place}.repeat", f"{operation.repeat} does not fit effect {operation.effect}"
-        )
+        fitting = [each for each in Repeat if (each is Repeat.READ) == reads]
+        words = f"{operation.repeat} does not fit effect {operation.effect}"
+        raise BadKey(f"{place}.repeat", f"{words}; one of {', '.join(fitting)} does")
     if operation.repeat is Repeat.PROBE and operation.verify is None:
         raise BadKey(f"{place}.repeat", "probe needs a verify to ask")
     if operation.repeat is Repeat.TRANSACTIONAL and operation.python is None:
@@ -135,7 +138,7 @@ def _check_destroy_if(operation: Operation, place: str) -> None:
             if isinstance(wanted, Mapping):
                 at = f"{place}.destroy_if[{number}].{name}"
                 if wanted.keys() != {"pattern"} or not isinstance(wanted["pattern"], str):
-                    raise BadKey(at, "is a value, a list of values, or {pattern: '...'}")
+                    raise BadKey(at, "must be a value, a list of values, or {pattern: '...'}")
                 check_pattern(wanted["pattern"], f"{at}.pattern")
 
 

@@ -2,10 +2,11 @@
 
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 from tool_catalog.bad_key import BadKey
 from tool_catalog.model import Output
-from tool_catalog.names import near_or_all
+from tool_catalog.names import did_you_mean, near_or_all, suggest
 from tool_catalog.pattern_checks import check_pattern
 
 PARSERS = (
@@ -35,14 +36,17 @@ def check_output(output: Output, place: str) -> None:
 
 def _check_parser(name: str, place: str) -> None:
     if name.startswith("jc."):
-        if not _jc_has(name.removeprefix("jc.")):
-            raise BadKey(
-                place, f"jc has no parser {name!r}; see https://kellyjonbrazil.github.io/jc"
-            )
+        known = _jc_parsers()
+        if name not in known:
+            more = did_you_mean(suggest(name, known)) or "; see https://kellyjonbrazil.github.io/jc"
+            raise BadKey(place, f"no parser {name!r} in jc{more}")
     elif name not in PARSERS:
         raise BadKey(place, f"no parser {name!r}{near_or_all(name, (*PARSERS, 'jc.<name>'))}")
 
 
 @cache
-def _jc_has(name: str) -> bool:
-    return name.isidentifier() and find_spec(f"jc.parsers.{name}") is not None
+def _jc_parsers() -> frozenset[str]:
+    """Jc's parsers by our names; its files are looked at, for importing it takes long."""
+    found = find_spec("jc")
+    folder = Path(found.origin).parent if found and found.origin else Path()
+    return frozenset(f"jc.{path.stem}" for path in folder.glob("parsers/[a-z]*.py"))

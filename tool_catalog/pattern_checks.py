@@ -65,11 +65,15 @@ def may_take_forever(pattern: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part of an expression: the places where it may begin and end, whether it may be empty."""
+    """A part of an expression: the places where it may begin and end.
+
+    A place stands there once for each way to it.
+    """
 
     first: tuple[int, ...] = ()
     last: tuple[int, ...] = ()
-    empty: bool = True
+    #: In how many ways it can be empty; more than two count as two.
+    empty: int = 1
 
 
 @dataclass
@@ -104,14 +108,14 @@ class _Automaton:
     def _place(self, signs: frozenset[str]) -> _Part:
         self.signs.append(signs)
         here = (len(self.signs) - 1,)
-        return _Part(here, here, empty=False)
+        return _Part(here, here, empty=0)
 
     def _join(self, left: _Part, right: _Part) -> _Part:
         self._connect(left.last, right.first)
         return _Part(
-            left.first + (right.first if left.empty else ()),
-            right.last + (left.last if right.empty else ()),
-            left.empty and right.empty,
+            left.first + right.first * left.empty,
+            right.last + left.last * right.empty,
+            min(left.empty * right.empty, 2),
         )
 
     def _connect(self, ends: Iterable[int], beginnings: tuple[int, ...]) -> None:
@@ -123,7 +127,7 @@ class _Automaton:
         part = self.read(body)
         if most > 1:
             self._connect(part.last, part.first)
-        return _Part(part.first, part.last, part.empty or least == 0)
+        return _Part(part.first, part.last, min(part.empty + (least == 0), 2))
 
     def _signs_of(self, word: Any, value: Any) -> frozenset[str]:  # noqa: ANN401  # what re's parser gives
         if word is words.ANY:
@@ -190,7 +194,7 @@ def _either(parts: list[_Part]) -> _Part:
     return _Part(
         tuple(place for part in parts for place in part.first),
         tuple(place for part in parts for place in part.last),
-        any(part.empty for part in parts),
+        min(sum(part.empty for part in parts), 2),
     )
 
 

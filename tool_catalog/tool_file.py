@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from queues import Domain
 from tool_catalog import model
@@ -172,7 +173,10 @@ def _refuse_untaken(shared: Mapping[str, Any], operations: Mapping[str, Any]) ->
     taken = {name for body in operations.values() for name in body.get("takes", [])}
     for name in shared:
         if name not in taken:
-            raise BadKey(f"parameters.{name}", "no operation takes it")
+            raise BadKey(
+                f"parameters.{name}",
+                "no operation takes it: list it in `takes` of one, or leave it out",
+            )
 
 
 def _check_default(default: Any, operations: Mapping[str, Operation]) -> None:  # noqa: ANN401  # as it was read
@@ -182,7 +186,17 @@ def _check_default(default: Any, operations: Mapping[str, Operation]) -> None:  
         words = f"no operation {default!r}{near_or_all(str(default), operations)}"
         raise BadKey("default", words)
     if operations[default].effect is not Effect.READ:
-        raise BadKey("default", f"{default!r} is not a read operation; a default must be one")
+        reads = ", ".join(key for key, one in operations.items() if one.effect is Effect.READ)
+        words = f"{default!r} is not a read operation; a default must be one ({reads or 'none is'})"
+        raise BadKey("default", words)
+
+
+def _in_words(found: ErrorDetails) -> str:
+    """What pydantic found, with what was given and what is allowed."""
+    if found["type"] in {"enum", "literal_error"}:
+        return f"{shorten(str(found['input']))!r} is not one of {found['ctx']['expected']}"
+    allowed = ": true or false" if found["type"] == "bool_type" else ""
+    return found["msg"][:1].lower() + found["msg"][1:] + allowed
 
 
 def _bad_key(error: ValidationError, place: str, top: type[BaseModel]) -> BadKey:
@@ -193,7 +207,7 @@ def _bad_key(error: ValidationError, place: str, top: type[BaseModel]) -> BadKey
     for part in location:
         key += f"[{part}]" if isinstance(part, int) else f".{part}"
     if first["type"] != "extra_forbidden":
-        return BadKey(key, first["msg"][:1].lower() + first["msg"][1:])
+        return BadKey(key, _in_words(first))
     owner = _MODELS.get(str(location[0]), top) if len(location) > 1 else top
-    allowed = tuple(field.alias or name for name, field in owner.model_fields.items())
-    return BadKey(key, _unknown_key(str(location[-1]), allowed))
+    known = tuple(field.alias or name for name, field in owner.model_fields.items())
+    return BadKey(key, _unknown_key(str(location[-1]), known))
