@@ -10,6 +10,7 @@ from app.cli.complete import complete_execution
 from app.cli.exits import Exit
 from app.cli.farm import open_farm
 from app.cli.finish import Wait, finish, wait_options
+from app.cli.interrupted import note_interrupted
 from app.cli.outcome_text import print_results, print_steps
 from app.cli.output import (
     examples,
@@ -51,7 +52,10 @@ _HEAD = (
         "opsfarm executions show 0197c0de --step disk",
         "opsfarm executions watch 0197c0de",
         'opsfarm executions cancel 0197c0de --reason "wrong host"',
+        'opsfarm executions resolve 0197c0de restart --as succeeded --reason "it runs again"',
+        "opsfarm executions resume 0197c0de",
         "opsfarm executions rerun 0197c0de --failed-only",
+        'opsfarm executions undo 0197c0de --reason "not on these hosts"',
         'opsfarm executions approve 0197c0de --reason "agreed with ann"',
         'opsfarm executions reject 0197c0de restart --reason "not before six"',
     )
@@ -106,6 +110,7 @@ def show(execution_id: str, step: str | None) -> None:
         print_json(chosen or shown)
     elif chosen:
         print_results(chosen)
+        note_interrupted({**shown, "steps": [chosen]})
     else:
         print_fields(_head_of(shown))
         click.echo()

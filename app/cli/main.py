@@ -6,6 +6,7 @@ from app.admin.cli import ADMIN_COMMANDS
 from app.cli.approvals import approvals
 from app.cli.assets import assets
 from app.cli.completion import completion
+from app.cli.deadletter import deadletter
 from app.cli.executions import executions
 from app.cli.farm import OpsfarmGroup
 from app.cli.output import examples, json_option, share_examples
@@ -44,6 +45,7 @@ for _command in (
     plans,
     run,
     executions,
+    deadletter,
     approvals,
     tools,
     assets,

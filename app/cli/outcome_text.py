@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.cli.interrupted import note_interrupted
 from app.cli.output import cell, note, print_output, print_table, print_text
 from app.outcome import UNSUCCESSFUL
 from app.step import State
@@ -25,6 +26,7 @@ def print_steps(execution: Mapping[str, Any]) -> None:
     print_table(["#", "step", "tool", "state", "targets", "seconds", "summary"], rows)
     for step in execution["steps"]:
         note_failures(step)
+    note_interrupted(execution)
 
 
 def print_tool_text(step: Mapping[str, Any], order: Sequence[str] = ()) -> None:
