@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from queues import Pool
 from tasks.runners.environment import SEARCH_PATH
 from tool_catalog.loader import Catalog
 
@@ -46,22 +47,24 @@ def find_interfaces() -> tuple[str, ...]:
     return tuple(name for _, name in socket.if_nameindex())
 
 
-def find_programs(catalog: Catalog) -> dict[str, str]:
-    """Programs of the catalogue's operations that are here, with their versions' first line."""
+def find_programs(catalog: Catalog, pool: str = "") -> list[str]:
+    """Programs that operations call and that are here; with a pool, only those it may call."""
+    domain = "network" if pool == Pool.CAPTURE else pool
     named = {
         program
         for tool in catalog.tools.values()
+        if not domain or tool.domain == domain
         for operation in tool.operations.values()
         for program in operation.needs.programs
     }
-    return dict(_with_versions(sorted(named)))
+    return [name for name in sorted(named) if shutil.which(name, path=SEARCH_PATH)]
 
 
-def _with_versions(names: Iterable[str]) -> Iterable[tuple[str, str]]:
-    for name in names:
-        path = shutil.which(name, path=SEARCH_PATH)
-        if path is not None:
-            yield name, _ask_version(path)
+def ask_versions(names: Iterable[str]) -> dict[str, str]:
+    """The first line that each program says of its version; some take a second to say it."""
+    return {
+        name: _ask_version(path) for name in names if (path := shutil.which(name, path=SEARCH_PATH))
+    }
 
 
 def _ask_version(path: str) -> str:

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 from celery import Celery, bootsteps
@@ -17,7 +18,7 @@ from app.store.listener import Listener
 from app.worker_offer import WorkerOffer
 from tasks.steps import register_run_step
 from tasks.workshop import Workshop, build_workshop
-from workers.capture import find_capabilities, find_interfaces, find_programs
+from workers.capture import ask_versions, find_capabilities, find_interfaces, find_programs
 from workers.pools import ThreadsPool
 
 log = logging.getLogger(__name__)
@@ -71,8 +72,9 @@ class Pulse:
                 self._stopped.wait(min(1.0, self._shop.settings.heartbeat_s))
 
     def _tell_programs(self) -> None:
-        """Ask every program for its version: on a busy host that takes longer than a lease."""
-        self._offer = _with_programs(self._offer, find_programs(self._shop.catalog))
+        """Ask programs for their versions: on a busy host that takes longer than a lease."""
+        own = find_programs(self._shop.catalog, self._offer.pool.removeprefix(ALL_POOLS))
+        self._offer = replace(self._offer, programs={**self._offer.programs, **ask_versions(own)})
         try:
             self._advertise()
         except Unavailable:
@@ -97,19 +99,6 @@ class Pulse:
                 return
 
 
-def _with_programs(offer: WorkerOffer, programs: dict[str, str]) -> WorkerOffer:
-    return WorkerOffer(
-        name=offer.name,
-        host=offer.host,
-        pool=offer.pool,
-        queues=offer.queues,
-        slots=offer.slots,
-        programs=programs,
-        capabilities=offer.capabilities,
-        interfaces=offer.interfaces,
-    )
-
-
 class FarmStep(bootsteps.StartStopStep):
     """Celery's worker blueprint step that makes a Celery worker one of ours.
 
@@ -132,6 +121,7 @@ class FarmStep(bootsteps.StartStopStep):
             pool=worker.app.farm_pool or ALL_POOLS,
             queues=queues,
             slots=worker.concurrency,
+            programs=dict.fromkeys(find_programs(parts.catalog), ""),
             capabilities=find_capabilities(),
             interfaces=find_interfaces(),
         )

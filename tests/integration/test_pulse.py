@@ -46,11 +46,12 @@ def roster(database_url):
 def test_leases_are_renewed_while_programs_are_slow_to_tell(shop, roster, monkeypatch):
     go_on = threading.Event()
 
-    def find(_catalog):
+    def ask(names):
         assert go_on.wait(10)
-        return {"nmap": "7.93"}
+        return dict.fromkeys(names, "7.93")
 
-    monkeypatch.setattr(lifecycle, "find_programs", find)
+    monkeypatch.setattr(lifecycle, "find_programs", lambda _catalog, _pool: ["nmap"])
+    monkeypatch.setattr(lifecycle, "ask_versions", ask)
     pulse = Pulse(shop, SimpleNamespace(roster=roster), OFFER)
     pulse.start()
     try:
