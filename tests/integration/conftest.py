@@ -3,9 +3,8 @@
 import pytest
 
 from tests.lab.api_farm import ApiFarm
+from tests.lab.bench import ToolBench
 from tests.lab.command_line import Process
-from tests.lab.run_step import StepBench
-from tests.lab.run_tool import ToolBench
 from tests.lab.sshd import start_sshd
 from tests.lab.windows import WindowsHost
 
@@ -59,16 +58,8 @@ def begin(api_farm, start):
 
 @pytest.fixture
 def bench(tmp_path):
-    """`bench.run("df", "usage", {...})`: an operation through the real local runner."""
+    """`bench.run("df", "usage", {...}, target=...).result`: a step as a worker performs it."""
     bench = ToolBench(tmp_path / "state")
-    yield bench
-    bench.close()
-
-
-@pytest.fixture
-def step_bench(tmp_path):
-    """`step_bench.run("systemctl", "restart", {...}, target=...)`: a step as a worker does it."""
-    bench = StepBench(tmp_path / "state")
     yield bench
     bench.close()
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.promises import check_promises
 from app.step import State
-from tests.lab.run_step import StepBench
+from tests.lab.bench import ToolBench
 from tests.unit.tool_catalog.test_loader import DRAFTS
 from tool_catalog.loader import Catalog, load_tool
 
@@ -20,7 +20,7 @@ def drafts():
 
 @pytest.fixture
 def draft_bench(tmp_path, drafts):
-    bench = StepBench(tmp_path / "state", catalog=drafts)
+    bench = ToolBench(tmp_path / "state", catalog=drafts)
     yield bench
     bench.close()
 

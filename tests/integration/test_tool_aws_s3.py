@@ -87,8 +87,8 @@ def test_an_object_is_described(run, bucket):
 
 @pytest.mark.proves("aws-s3", "get")
 def test_an_object_is_fetched_byte_for_byte(ran, bucket):
-    raw = ran("get", {"bucket": bucket, "key": "logs/b ü'.bin"}).raw
-    assert (raw.exit_code, raw.artifact.read_bytes()) == (0, b"\0second\xff")
+    done = ran("get", {"bucket": bucket, "key": "logs/b ü'.bin"})
+    assert (done.result.exit_code, *done.kept.files.values()) == (0, b"\0second\xff")
 
 
 @pytest.mark.proves("aws-s3", "put")
@@ -129,12 +129,12 @@ def test_a_bucket_comes_and_goes(run, s3):
     assert (gone.state, name in names(s3)) == (State.SUCCEEDED, False)
 
 
-def test_a_bucket_that_was_made_is_looked_for(step_bench, s3, moto_server):
+def test_a_bucket_that_was_made_is_looked_for(bench, s3, moto_server):
     name = f"made-{secrets.token_hex(6)}"
     login = {"access_key_id": "AKIDPLANTED", "secret_access_key": {"$secret": "key"}}
     given = {"endpoint": moto_server, "bucket": name, **login}
     for operation, more in (("make_bucket", {}), ("remove_bucket", {"confirm": True})):
-        done = step_bench.run("aws-s3", operation, {**given, **more}, secrets={"key": SECRET})
+        done = bench.run("aws-s3", operation, {**given, **more}, secrets={"key": SECRET})
         assert done.result.state is State.SUCCEEDED, done.result.summary
         assert len(done.kept.armed) == 1
         assert (name in names(s3)) is (operation == "make_bucket")

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from app.step import State
+from tests.lab.bench import ToolBench
 from tests.lab.camera import Camera
 from tests.lab.receivers import Reply
-from tests.lab.run_step import StepBench
 from tool_catalog.model import Reason
 
 TOOL = "axis-vapix-device-info"
@@ -23,7 +23,7 @@ def camera():
 @pytest.fixture
 def ask(tmp_path, camera):
     """`ask(operation, parameters)`: the result, as the camera's operator unless told otherwise."""
-    bench = StepBench(tmp_path)
+    bench = ToolBench(tmp_path)
 
     def run(operation, given=None, **members):
         members = {"target": camera.target(), "credential": camera.credential("guard"), **members}

@@ -9,9 +9,9 @@ import pytest
 from app.step import State
 from tasks import verify
 from tasks.operations.network import vapix_ptz
+from tests.lab.bench import ToolBench
 from tests.lab.camera import Camera
 from tests.lab.receivers import Reply
-from tests.lab.run_step import StepBench
 from tests.lab.waiting import wait_until
 from tool_catalog.model import Reason
 
@@ -33,7 +33,7 @@ def camera():
 @pytest.fixture
 def call(tmp_path, camera):
     """`call(operation, parameters)`: performed on the camera, as its admin."""
-    bench = StepBench(tmp_path)
+    bench = ToolBench(tmp_path)
 
     def run(operation, given=None, **members):
         members = {"target": camera.target(), "credential": camera.credential(), **members}

@@ -25,8 +25,8 @@ def planted(tmp_path):
 
 
 @pytest.fixture
-def run(step_bench):
-    return lambda operation, **given: step_bench.run("chmod", operation, given).result
+def run(bench):
+    return lambda operation, **given: bench.run("chmod", operation, given).result
 
 
 def mode_of(path):
@@ -77,33 +77,31 @@ def test_what_is_changed_below_counts_even_where_the_top_stays(run, planted):
 
 
 @pytest.mark.parametrize("operation", ["show", "set"])
-def test_a_path_that_is_not_there_arms_nothing(step_bench, tmp_path, operation):
+def test_a_path_that_is_not_there_arms_nothing(bench, tmp_path, operation):
     given = {"path": str(tmp_path / "missing")} | ({"mode": "600"} if operation == "set" else {})
-    ran = step_bench.run("chmod", operation, given)
+    ran = bench.run("chmod", operation, given)
     assert (ran.result.state, ran.result.reason) == (State.FAILED, Reason.NOT_FOUND)
     assert ran.kept.armed == []
 
 
 @pytest.mark.root
-def test_a_file_of_somebody_else_wants_run_as(step_bench, systemd_host):
+def test_a_file_of_somebody_else_wants_run_as(bench, systemd_host):
     path = "/srv/planted-mode"
     systemd_host.run("install", "-m", "644", "/dev/null", path)
     login = systemd_host.credential("deploy", become={"method": "sudo", "user": "root"})
     here = {"target": systemd_host.target, "credential": login}
-    refused = step_bench.run("chmod", "set", {"path": path, "mode": "600"}, **here).result
+    refused = bench.run("chmod", "set", {"path": path, "mode": "600"}, **here).result
     assert (refused.state, refused.reason) == (State.FAILED, Reason.NO_PRIVILEGE)
     assert "run_as: root" in refused.summary
-    allowed = step_bench.run(
-        "chmod", "set", {"path": path, "mode": "600"}, run_as="root", **here
-    ).result
+    allowed = bench.run("chmod", "set", {"path": path, "mode": "600"}, run_as="root", **here).result
     assert (allowed.before["mode"], allowed.after["mode"]) == ("0644", "0600")
     assert systemd_host.run("stat", "-c", "%a", path).strip() == "600"
 
 
-def test_its_reads_share_the_connection_of_the_effect(step_bench, sshd, planted):
+def test_its_reads_share_the_connection_of_the_effect(bench, sshd, planted):
     before = sshd.connections()
     given = {"path": str(planted / "top"), "mode": "600"}
-    ran = step_bench.run("chmod", "set", given, target=sshd.target, credential=sshd.credential)
+    ran = bench.run("chmod", "set", given, target=sshd.target, credential=sshd.credential)
     assert (ran.result.before["mode"], ran.result.after["mode"]) == ("0640", "0600")
     assert sshd.connections() == before + 1
 

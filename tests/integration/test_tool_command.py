@@ -2,7 +2,6 @@
 
 import pytest
 
-from app.errors import StepError
 from app.step import State
 from tool_catalog.model import Reason
 
@@ -36,6 +35,6 @@ def test_a_failing_program_fails_the_step_with_its_last_words(bench, tmp_path):
 
 
 def test_a_program_that_is_not_there_is_told(bench):
-    with pytest.raises(StepError, match="no-such-program is not installed") as failed:
-        bench.run("command", "run", {"argv": ["no-such-program"]})
-    assert failed.value.reason is Reason.MISSING_PROGRAM
+    result = bench.run("command", "run", {"argv": ["no-such-program"]}).result
+    assert (result.state, result.reason) == (State.FAILED, Reason.MISSING_PROGRAM)
+    assert "no-such-program is not installed" in result.summary

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import pytest
 
 from app.step import State
+from tests.lab.bench import ToolBench
 from tests.lab.certificates import make_certificates
 from tests.lab.daemon import run_daemon
 from tests.lab.receivers import Receiver, Reply
-from tests.lab.run_step import StepBench
 from tests.lab.waiting import wait_until
 from tool_catalog.model import Reason
 
@@ -30,7 +30,7 @@ def certificates(tmp_path):
 def probe(tmp_path, certificates):
     """`probe(url, **parameters)`: the result, by a farm that may reach loopback."""
     settings = {"allow_private": "127.0.0.1, localhost", "http_ca_file": certificates.authority}
-    bench = StepBench(tmp_path, **settings)
+    bench = ToolBench(tmp_path, **settings)
 
     def run(url, members=None, **given):
         return bench.run(TOOL, "request", {"url": url, **given}, **(members or {})).result
@@ -168,7 +168,7 @@ def test_a_redirect_to_another_internal_host_is_not_followed(probe):
 
 
 def test_loopback_is_for_farms_that_allow_it(tmp_path):
-    bench = StepBench(tmp_path)
+    bench = ToolBench(tmp_path)
     with Receiver() as server:
         result = bench.run(TOOL, "request", {"url": server.url}).result
     bench.close()
@@ -257,7 +257,7 @@ def _says(data):
 @pytest.fixture
 def analyse(tmp_path, require_program):
     require_program("tshark")
-    bench = StepBench(tmp_path / "bench")
+    bench = ToolBench(tmp_path / "bench")
 
     def run(file, **given):
         given = {"capture": {"$artifact": "planted"}, **given}

@@ -34,10 +34,10 @@ def log(systemd_host, identifier):
 
 
 @pytest.fixture
-def run(step_bench, systemd_host):
+def run(bench, systemd_host):
     def call(operation, *, user="deploy", run_as="root", **given):
         login = systemd_host.credential(user, become=BECOME)
-        return step_bench.run(
+        return bench.run(
             "journalctl",
             operation,
             given,
@@ -172,12 +172,10 @@ def test_viewers_do_not_read_what_was_logged():
     assert {name for name, each in operations.items() if each.sensitive} == {"query", "follow"}
 
 
-def test_more_than_stays_inline_is_an_artifact_without_its_secrets(
-    step_bench, systemd_host, identifier
-):
+def test_more_than_stays_inline_is_an_artifact_without_its_secrets(bench, systemd_host, identifier):
     script = f'seq -f "line %06g password=hunter2 {"x" * 200}" 3000 | logger -t {identifier}'
     systemd_host.run("sh", "-c", f"{script}; journalctl --sync")
-    ran = step_bench.run(
+    ran = bench.run(
         "journalctl",
         "query",
         {"identifier": [identifier], "lines": 3000},

@@ -5,8 +5,8 @@ import time
 import pytest
 
 from app.step import State
+from tests.lab.bench import ToolBench
 from tests.lab.prometheus import PLANTED, run_prometheus
-from tests.lab.run_step import StepBench
 from tests.lab.waiting import wait_until
 from tool_catalog.model import Reason
 
@@ -20,7 +20,7 @@ def server(tmp_path_factory, require_program):
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    bench = StepBench(tmp_path_factory.mktemp("bench"))
+    bench = ToolBench(tmp_path_factory.mktemp("bench"))
     yield bench
     bench.close()
 

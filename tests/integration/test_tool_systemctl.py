@@ -42,16 +42,16 @@ def planted(systemd_host):
 
 
 @pytest.fixture
-def run(step_bench, systemd_host):
+def run(bench, systemd_host):
     """`run("restart", unit)`: the result of a step that logs in as a user who may use sudo."""
 
     def call(operation, unit=None, *, credential=None, **members):
         given = members.pop("given", {}) | ({} if unit is None else {"unit": unit})
         login = credential or systemd_host.credential("deploy", become=BECOME)
-        bench = step_bench.run(
+        ran = bench.run(
             "systemctl", operation, given, target=systemd_host.target, credential=login, **members
         )
-        return bench.result
+        return ran.result
 
     return call
 
@@ -221,27 +221,25 @@ def test_a_changed_unit_file_is_read_again(run, planted, systemd_host):
 @pytest.mark.parametrize(
     "operation", ["show", "status", "restart", "start", "stop", "reload", "enable", "disable"]
 )
-def test_a_unit_that_is_not_there_is_not_found(step_bench, systemd_host, operation):
+def test_a_unit_that_is_not_there_is_not_found(bench, systemd_host, operation):
     login = systemd_host.credential("deploy", become=BECOME)
     given = {"unit": "no-such-unit.service"}
-    ran = step_bench.run(
-        "systemctl", operation, given, target=systemd_host.target, credential=login
-    )
+    ran = bench.run("systemctl", operation, given, target=systemd_host.target, credential=login)
     assert (ran.result.state, ran.result.reason) == (State.FAILED, Reason.NOT_FOUND)
     assert ran.result.summary == "unit no-such-unit.service does not exist"
     assert ran.kept.armed == []
 
 
-def test_without_a_way_to_become_root_nothing_is_armed(step_bench, systemd_host, planted):
+def test_without_a_way_to_become_root_nothing_is_armed(bench, systemd_host, planted):
     unit = planted(RUNS)
     login = systemd_host.credential("guest")
-    ran = step_bench.run(
+    ran = bench.run(
         "systemctl", "start", {"unit": unit}, target=systemd_host.target, credential=login
     )
     assert (ran.result.reason, ran.kept.armed) == (Reason.NO_PRIVILEGE, [])
     assert "logs in as guest and says no way to become another user" in ran.result.summary
     login = replace(login, become=BECOME)
-    ran = step_bench.run(
+    ran = bench.run(
         "systemctl", "start", {"unit": unit}, target=systemd_host.target, credential=login
     )
     assert (ran.result.reason, ran.kept.armed) == (Reason.NO_PRIVILEGE, [])
@@ -252,12 +250,10 @@ def test_without_a_way_to_become_root_nothing_is_armed(step_bench, systemd_host,
 @pytest.mark.parametrize(
     ("password", "reason"), [(PASSWORD, None), ("wrong-password", Reason.NO_PRIVILEGE)]
 )
-def test_sudo_gets_its_password_by_standard_input(
-    step_bench, systemd_host, planted, password, reason
-):
+def test_sudo_gets_its_password_by_standard_input(bench, systemd_host, planted, password, reason):
     unit = planted(RUNS)
     login = systemd_host.credential("ops", become=BECOME, become_password=Secret(password))
-    ran = step_bench.run(
+    ran = bench.run(
         "systemctl", "start", {"unit": unit}, target=systemd_host.target, credential=login
     )
     assert ran.result.reason is reason, ran.result.summary
@@ -265,21 +261,21 @@ def test_sudo_gets_its_password_by_standard_input(
     assert password not in str(ran.result)
 
 
-def test_where_systemd_does_not_run_it_says_so(step_bench, require_program):
+def test_where_systemd_does_not_run_it_says_so(bench, require_program):
     require_program("systemctl")
-    ran = step_bench.run("systemctl", "list", {})
+    ran = bench.run("systemctl", "list", {})
     assert (ran.result.state, ran.result.reason) == (State.FAILED, Reason.MISSING_PROGRAM)
     assert ran.result.summary == "systemd does not run on this host"
 
 
 def test_a_restart_that_lost_its_connection_is_settled_by_the_unit_itself(
-    step_bench, systemd_host, planted
+    bench, systemd_host, planted
 ):
     """A unit whose start takes a while and cuts every connection to its host meanwhile."""
     cut = "/bin/sh -c 'sleep 0.5; pkill -KILL -f \"[s]shd: deploy\"; sleep 0.5'"
     unit = planted(f"[Service]\nExecStartPre={cut}\nExecStart=/bin/sleep infinity\n")
     login = systemd_host.credential("deploy", become=BECOME)
-    ran = step_bench.run(
+    ran = bench.run(
         "systemctl", "restart", {"unit": unit}, target=systemd_host.target, credential=login
     )
     assert ran.result.state is State.SUCCEEDED, ran.result.summary
@@ -288,14 +284,14 @@ def test_a_restart_that_lost_its_connection_is_settled_by_the_unit_itself(
     assert ran.result.after["MainPID"] == int(property_of(systemd_host, unit, "MainPID"))
 
 
-def test_a_cancel_while_it_is_looked_for_ends_the_looking(step_bench, systemd_host, planted):
+def test_a_cancel_while_it_is_looked_for_ends_the_looking(bench, systemd_host, planted):
     unit = planted("[Service]\nExecStart=/bin/sh -c 'exit 3'\n")
     cancelled = threading.Event()
     login = systemd_host.credential("deploy", become=BECOME)
     timer = threading.Timer(2, cancelled.set)
     timer.start()
     began = time.monotonic()
-    ran = step_bench.run(
+    ran = bench.run(
         "systemctl",
         "restart",
         {"unit": unit},

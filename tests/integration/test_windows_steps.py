@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from app.step import State
-from tests.lab.run_step import StepBench
+from tests.lab.bench import ToolBench
 from tests.lab.windows import WindowsHost
 from tool_catalog.model import Reason, Repeat
 
@@ -50,7 +50,7 @@ def host(tmp_path, tools):
 
 @pytest.fixture
 def run(tmp_path, tools, host):
-    bench = StepBench(tmp_path / "state", tools)
+    bench = ToolBench(tmp_path / "state", tools)
 
     def call(**members):
         where = {"target": host.target, "credential": host.credential}

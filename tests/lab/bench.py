@@ -1,7 +1,12 @@
-"""A whole step as a worker performs it: reads, arm, effect, proof; without ledger and broker."""
+"""The bench of tool authors: a step as a worker performs it, without ledger and broker.
+
+Parameters are checked, the real runner runs the real command, reads before and after are made, the
+effect is armed, looked for and interpreted. A Python operation by itself: `tests.lab.operation`;
+one that lives in a transaction: `tests.lab.inventory`.
+"""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +15,6 @@ from uuid import UUID, uuid4
 from app.config import read_settings
 from app.safety import effect_of, read_policy
 from app.step import Artifact, Secret, Step, StepResult
-from tasks.live_output import LiveOutput
 from tasks.perform import perform
 from tasks.runners.table import make_runners
 from tasks.running import Running
@@ -55,7 +59,23 @@ class Performed:
     kept: Kept
 
 
-class StepBench:
+@dataclass
+class Watched:
+    """The lines of a running step go to whoever asked for them: `on_line(stream, line)`."""
+
+    on_line: Callable[[str, str], object]
+
+    def open(self, _step):
+        return self
+
+    def add(self, stream, line):
+        self.on_line(stream, line)
+
+    def close(self, _lines):
+        """Nothing is kept."""
+
+
+class ToolBench:
     """Performs steps on this host, or on a target with a login; `close` lets go of the runners."""
 
     def __init__(
@@ -76,6 +96,7 @@ class StepBench:
         secrets=None,
         artifacts=None,
         cancelled=None,
+        on_line=lambda _stream, _line: None,
         **members,
     ):
         """Parameters are checked as at submit; `members` are those of the Step (run_as, ...).
@@ -99,7 +120,7 @@ class StepBench:
             ),
             runners=self._runners,
             operations=find_operations(self._catalog),
-            live_output=LiveOutput(None),
+            live_output=Watched(on_line),
         )
         step = _step(wanted, tool, values, target, secrets=tuple(hidden), **members)
         running = Running(step, cancelled or threading.Event())
