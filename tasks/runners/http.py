@@ -19,9 +19,10 @@ from tasks.runners.addresses import AddressGuard
 from tasks.runners.base import RawOutput, StepControl
 from tasks.runners.checks import refuse_stopped
 from tasks.runners.http_login import Login
-from tasks.runners.http_transport import Bounds, HttpTransport, Reply, Trust
+from tasks.runners.http_transport import Bounds, HttpTransport, Reply
 from tasks.runners.kept import Kept
 from tasks.runners.output import HEAD_BYTES, WHOLE_BYTES, open_outputs
+from tasks.runners.trust import Trust
 from tool_catalog.model import Reason
 
 #: Devices close idle connections after 5 s and more; one that died is opened anew.

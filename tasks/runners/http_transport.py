@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 
@@ -17,8 +16,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from app.errors import StepError, Stopped
-from tasks.runners.addresses import AddressGuard
 from tasks.runners.cutoff import CutOff
+from tasks.runners.trust import Trust
 from tool_catalog.model import Reason
 
 #: The longest that connecting may take; also where urllib3 was given no limit of its own.
@@ -57,32 +56,6 @@ class Bounds:
     before_send: Callable[[], None]
     seconds_left: Callable[[], float]
     cancelled: threading.Event | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """How a server's certificate is judged: by the public authorities unless something is set."""
-
-    ca_file: Path | None = None
-    #: PEM of authorities, in place of the public ones.
-    ca: str | None = None
-    #: SHA-256 in hex: exactly this certificate, whoever signed it and whatever it is named.
-    fingerprint: str | None = None
-    #: False: any certificate.
-    verify: bool = True
-
-    @property
-    def pool_options(self) -> dict[str, str]:
-        """What urllib3's pools are told."""
-        options = {"ca_cert_data": self.ca, "assert_fingerprint": self.fingerprint}
-        return {name: value for name, value in options.items() if value is not None}
-
-    @property
-    def requests_verify(self) -> bool | str:
-        """The same in the words of requests; a fingerprint takes the place of its checks."""
-        if self.fingerprint is not None or not self.verify:
-            return False
-        return str(self.ca_file) if self.ca_file else True
 
 
 class Opener(Protocol):
@@ -292,29 +265,6 @@ def _guarded_pool(
     """A pool class whose connections are guarded and belong to this transport."""
     guarded = type("Guarded", (_GuardedConnection, connection), {"transport": transport})
     return type("GuardedPool", (pool,), {"ConnectionCls": guarded})
-
-
-def check_url(url: str, guard: AddressGuard, *, https_only: bool) -> None:
-    """Refuse what is no plain http(s) URL; raises StepError, whose text holds only its host."""
-    try:
-        parts = urlsplit(url)
-        host, _port = parts.hostname, parts.port
-    except ValueError:
-        raise StepError(Reason.INVALID_PARAMETER, "the URL is not valid") from None
-    if parts.scheme not in {"http", "https"} or not host:
-        raise StepError(
-            Reason.INVALID_PARAMETER, "the URL must begin with https://host or http://host"
-        )
-    if parts.username is not None or parts.password is not None:
-        raise StepError(
-            Reason.INVALID_PARAMETER, "the URL holds a login; give it as a secret instead"
-        )
-    if https_only and parts.scheme != "https" and not guard.lists(host):
-        raise StepError(
-            Reason.REFUSED_BY_POLICY,
-            f"{host} is not reached by https, and what is sent there is secret; "
-            "to permit http, add the host to OPSFARM_ALLOW_PRIVATE",
-        )
 
 
 def _plain(text: str) -> str:

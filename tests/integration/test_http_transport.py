@@ -7,7 +7,9 @@ import requests
 
 from app.errors import StepError
 from tasks.runners.addresses import AddressGuard
-from tasks.runners.http_transport import HttpTransport, Limits, Trust, check_url
+from tasks.runners.http_transport import HttpTransport, Limits
+from tasks.runners.trust import Trust
+from tasks.runners.urls import check_url
 from tests.lab.certificates import make_certificates
 from tests.lab.receivers import Receiver, Reply
 from tool_catalog.model import Reason

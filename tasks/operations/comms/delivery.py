@@ -18,8 +18,10 @@ from tasks.operations.base import OperationContext
 from tasks.operations.comms.retries import pause, wait_before
 from tasks.runners.addresses import AddressGuard
 from tasks.runners.base import StepControl
-from tasks.runners.http_transport import Answer, HttpTransport, Limits, Trust, check_url
+from tasks.runners.http_transport import Answer, HttpTransport, Limits
 from tasks.runners.kept import Kept
+from tasks.runners.trust import Trust
+from tasks.runners.urls import check_url
 from tool_catalog.model import Reason
 
 TRIES = 4

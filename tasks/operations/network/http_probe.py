@@ -13,7 +13,7 @@ from app.step import State, StepResult
 from tasks.operations.base import OperationContext
 from tasks.operations.network.http_visit import Visit, Visitor, Wishes, show_url
 from tasks.runners.addresses import AddressGuard
-from tasks.runners.http_transport import check_url
+from tasks.runners.urls import check_url
 from tool_catalog.model import Reason
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

@@ -28,7 +28,7 @@ operations:
     summary: Ask in Python
     effect: read
     needs: {connection: http}
-    python: network.thing:act
+    python: network.tcp:connect
     examples: [{parameters: {}}]
   restart:
     summary: Restart it
