@@ -1,14 +1,16 @@
 """The step that would reverse a finished one, from what the ledger keeps of it (pure)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.errors import CannotUndo, ExpressionError
 from app.observe.redact import MASK
+from app.plan import CheckedStep
 from app.promises import is_undoable
 from tool_catalog.links import LinkError, link_parameters
-from tool_catalog.model import Tool
+from tool_catalog.loader import Catalog
+from tool_catalog.model import Effect, Tool
 from tool_catalog.params import check_parameters
 
 #: What the row that asks what there is to reverse has in the place of a tool.
@@ -63,6 +65,29 @@ def plan_undo(tool: Tool, done: Done) -> Undo | None:
     if _is_masked(parameters):
         raise CannotUndo(f"{name}: what was read before holds a secret, which is not kept")
     return Undo(reverse.name, parameters)
+
+
+def warn_of_lasting(steps: Sequence[CheckedStep], catalog: Catalog) -> list[str]:
+    """A warning for each step that a failure with `on_failure: undo` cannot reverse."""
+    asking = [step for step in steps if "undo" in {step.on_failure, step.block_on_failure}]
+    if not asking:
+        return []
+    last = max(step.stage for step in asking)
+    final = [step for step in asking if step.stage == last]
+    # What a single row failed at was not done: only others need to be reversed then.
+    alone = final[0] if len(final) == 1 and len(final[0].rows) == 1 else None
+    lasting = {
+        step.position: f"step {step.position} ({step.tool} {step.operation}) cannot be undone: "
+        "its tool declares no undo, so what it did stays"
+        for step in steps
+        if step.stage <= last and step is not alone and _lasts(step, catalog)
+    }
+    return [lasting[position] for position in sorted(lasting)]
+
+
+def _lasts(step: CheckedStep, catalog: Catalog) -> bool:
+    operation = catalog.operation(catalog.find(step.tool), step.operation)
+    return step.effect is not Effect.READ and step.skipped is None and operation.undo is None
 
 
 def _is_masked(value: object) -> bool:

@@ -19,6 +19,7 @@ from app.staging import stage_steps
 from app.step import LOCAL
 from app.surroundings import Draft, Rules, Scene, Surroundings
 from app.targeting import OUT_OF_LIMIT
+from app.undo import warn_of_lasting
 from tool_catalog.loader import Catalog
 
 __all__ = [
@@ -64,7 +65,7 @@ def validate(
         document=plan.document,
         steps=steps,
         tools={name: catalog.find(name).digest for name in sorted({s.tool for s in steps})},
-        warnings=tuple(scene.warnings),
+        warnings=(*scene.warnings, *warn_of_lasting(steps, catalog)),
         stored=plan.stored,
         rerun_of=plan.rerun_of,
         reason=plan.reason,

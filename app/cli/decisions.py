@@ -27,8 +27,8 @@ _ID = click.argument("execution_id", metavar="ID", shell_complete=complete_execu
 def resolve(execution_id: str, step: str, as_: Resolution, **said: str) -> None:
     """Say how an interrupted step ended.
 
-    With `--as retry` it runs once more. STEP is its id or number, or row:N. 'opsfarm executions show ID' shows what there is to know.
-    Until then the step holds its asset.
+    With `--as retry` it runs once more. STEP is its id or number, or row:N. Until then it holds
+    its asset; 'opsfarm executions show ID' shows what there is to know.
     """
     execution = open_farm().execution(execution_id)
     shown = execution.resolve(step, as_, said["reason"], target=said["target"])
@@ -44,7 +44,8 @@ def resolve(execution_id: str, step: str, as_: Resolution, **said: str) -> None:
 def resume(execution_id: str, failed_only: bool, reason: str, **options: Any) -> None:  # noqa: ANN401  # the wait options
     """Let an execution go on where it first failed.
 
-    It failed or was cancelled. What succeeded is not run again. 'opsfarm executions rerun' starts the whole plan anew.
+    It failed or was cancelled; what succeeded is not run again. 'opsfarm executions rerun' starts
+    the whole plan anew.
     """
     execution = open_farm().execution(execution_id)
     execution = execution.resume(failed_only=failed_only, reason=reason)

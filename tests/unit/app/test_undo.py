@@ -3,8 +3,10 @@
 import pytest
 
 from app.errors import CannotUndo
-from app.undo import Done, Undo, plan_undo
-from tool_catalog.loader import load_tool
+from app.plan import CheckedRow, CheckedStep
+from app.undo import Done, Undo, plan_undo, warn_of_lasting
+from tool_catalog.loader import Catalog, load_tool
+from tool_catalog.model import Effect, Repeat
 
 TOOL = """
 summary: A camera
@@ -91,3 +93,56 @@ def test_what_cannot_be_undone_says_why(tool, done, words):
     with pytest.raises(CannotUndo) as refused:
         plan_undo(tool, done)
     assert words in str(refused.value)
+
+
+# What a plan says before it starts.
+
+STAYS = "cannot be undone: its tool declares no undo, so what it did stays"
+
+
+def step(tool, number, **members):
+    return CheckedStep(
+        **{
+            "position": number,
+            "key": f"s{number}",
+            "stage": number,
+            "section": "main",
+            "tool": "camera",
+            "operation": tool,
+            "domain": "network",
+            "queue": "network",
+            "effect": Effect.CHANGE,
+            "repeat": Repeat.NEVER,
+            "dynamic": False,
+            "on_failure": "stop",
+            "timeout_s": 1,
+            "queue_timeout_s": 1,
+            "max_retries": 0,
+            "backoff_s": 0,
+            "rows": (CheckedRow({}),),
+            **members,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "lasting"),
+    [
+        ((step("jump", 1), step("stop", 2)), []),  # nobody asks for it
+        ((step("jump", 1), step("stop", 2, on_failure="undo")), [1]),
+        ((step("move_to", 1), step("stop", 2, on_failure="undo")), []),
+        # What fails was not done; what comes later has not begun.
+        ((step("stop", 1), step("jump", 2, on_failure="undo"), step("jump", 3)), []),
+        ((step("jump", 1, on_failure="undo"), step("jump", 2, on_failure="undo")), [1]),
+        # Of several rows some may have been done, and so may what runs beside it.
+        ((step("jump", 1, on_failure="undo", rows=(CheckedRow({}),) * 2),), [1]),
+        ((step("stop", 1, on_failure="undo"), step("jump", 2, stage=1)), [2]),
+        # Of a block, each batch; the word may be the block's.
+        ((step("jump", 1), step("jump", 1, stage=2, block=1, block_on_failure="undo")), [1]),
+        ((step("position", 1, effect=Effect.READ), step("stop", 2, on_failure="undo")), []),
+        ((step("jump", 1, skipped="when"), step("stop", 2, on_failure="undo")), []),
+    ],
+)
+def test_a_plan_says_which_steps_stay(tool, steps, lasting):
+    told = [f"step {number} (camera jump) {STAYS}" for number in lasting]
+    assert warn_of_lasting(steps, Catalog({"camera": tool})) == told
