@@ -127,7 +127,8 @@ def _failed(answer: _Answer) -> StepResult:
 
 
 def _timed_out(answer: _Answer) -> StepResult:
-    gone = "it was ended" if answer.raw.stopped == "verified" else "it may still run"
+    raw = answer.raw
+    gone = "it was ended" if raw.stopped == "verified" else f"it may still run: {raw.remains}"
     return answer.failed(
         Reason.TIMEOUT,
         f"no end within its time; {gone}",

@@ -76,6 +76,8 @@ class RawOutput:
     timed_out: bool = False
     #: Where we ended it: "verified" when it and its children were seen to be gone.
     stopped: str | None = None
+    #: What may run on where that is not so, for people.
+    remains: str = ""
     #: `run_for` ended it: success.
     ran_its_time: bool = False
     #: Standard output is longer than `stdout`, or than its artifact may be.

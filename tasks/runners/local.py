@@ -204,8 +204,8 @@ class _Child:
             return
         signal_group(self._process.pid, signal.Signals[f"SIG{name}"])
 
-    def end(self) -> bool:
-        """End the group, and what left it, by the marker."""
+    def end(self) -> str:
+        """End the group, what left it, and their children; what is left."""
         if self._behind_sudo is not None:
             return self._behind_sudo.end(self._marker)
         return end_processes(self._process.pid, self._marker)

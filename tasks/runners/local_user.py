@@ -9,7 +9,7 @@ from typing import Any
 from app.command import Command
 from app.errors import StepError
 from tasks.runners.environment import FIXED
-from tasks.runners.remote import Become, signal_argv, stdin_text, stop_argv, wrap
+from tasks.runners.remote import Become, read_stop, signal_argv, stdin_text, stop_argv, wrap
 from tool_catalog.model import Reason
 
 #: For the short commands that signal and end; ending takes up to 4 s.
@@ -52,9 +52,9 @@ class LocalUser:
         """Signal the program of a marker."""
         self._side(signal_argv(marker, name))
 
-    def end(self, marker: str) -> bool:
-        """End the processes of a marker; True when they were seen to be gone."""
-        return self._side(stop_argv(marker)).endswith("gone")
+    def end(self, marker: str) -> str:
+        """End the processes of a marker; empty when they were seen to be gone."""
+        return read_stop(self._side(stop_argv(marker)))
 
     def _side(self, argv: list[str]) -> str:
         try:

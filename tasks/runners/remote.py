@@ -42,38 +42,70 @@ if command -v timeout >/dev/null 2>&1; then timeout -k 5 "$seconds" "$@"; else "
 exit $?
 """
 
-# Every living process that has the marker in its environment, or is in the session of one that
-# has: a child that runs as another user hides its environment, not its session (proc(5)).
+# Who belongs to a marker: every process that has it in its environment, and whoever is in the
+# session, or a child, of one that belongs. A child that runs as another user hides its environment
+# (proc(5)), one that was given a new environment has none of ours. `known` holds "<pid>:<start>",
+# so that the children of those that ended first are still found.
 _FAMILY = f"""
 mark={MARKER}=$1
 marked() {{ grep -ls -- "$mark" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3; }}
 fields() {{ {{ read -r line < "/proc/$1/stat"; }} 2>/dev/null && set -- ${{line##*) }} \\
-  && state=$1 parent=$2 session=$4; }}
-sessions=
-for pid in $(marked); do fields "$pid" && sessions="$sessions $session "; done
-family() {{
-  for stat in /proc/[0-9]*/stat; do
-    pid=${{stat#/proc/}}; pid=${{pid%/stat}}
+  && state=$1 parent=$2 session=$4 && shift 9 && start=${{11}}; }}
+known=" "
+sessions=" "
+add() {{ known="$known$pid:$start "; [ "$session" = 0 ] || sessions="$sessions$session "; }}
+look() {{
+  for pid in $(marked); do
     fields "$pid" || continue
-    [ "$state" = Z ] && continue
-    case "$sessions" in *" $session "*) echo "$pid"; continue;; esac
+    case "$known" in *" $pid:$start "*) ;; *) add;; esac
   done
-  marked
+  grown=1
+  while [ -n "$grown" ]; do
+    grown=
+    for stat in /proc/[0-9]*/stat; do
+      pid=${{stat#/proc/}}; pid=${{pid%/stat}}
+      fields "$pid" || continue
+      case "$known" in *" $pid:$start "*) continue;; esac
+      case "$known" in *" $parent:"*) ;; *)
+        case "$sessions" in *" $session "*) ;; *) continue;; esac;; esac
+      add
+      grown=1
+    done
+  done
+}}
+alive() {{
+  for each in $known; do
+    pid=${{each%:*}}
+    fields "$pid" && [ "$start" = "${{each#*:}}" ] && [ "$state" != Z ] && echo "$pid"
+  done
 }}
 """
 
-#: Its last line is "gone", "left: <pids>", or "blind" where this host shows no environment.
+#: Its last line is "gone", "left: <pid>(<name>) ...", or "blind" where this host shows no
+#: environment.
 _STOP = (
     _FAMILY
     + f"""
 {MARKER}_LOOK=$1 grep -qs -- "{MARKER}_LOOK=$1" /proc/self/environ || blind=1
 for signal in TERM KILL; do
-  left=$(family); [ -n "$left" ] && kill -"$signal" $left 2>/dev/null
   tries=0
-  while [ -n "$(family)" ] && [ "$tries" -lt 20 ]; do sleep 0.1; tries=$((tries + 1)); done
+  while look; left=$(alive); [ -n "$left" ] && [ "$tries" -lt 12 ]; do
+    [ "$tries" = 0 ] && told=" "
+    for pid in $left; do
+      case "$told" in *" $pid "*) ;; *) told="$told$pid "; kill -"$signal" "$pid" 2>/dev/null;; esac
+    done
+    sleep 0.05
+    [ "$tries" -gt 3 ] && sleep 0.05
+    tries=$((tries + 1))
+  done
 done
-left=$(family | sort -un | tr '\\n' ' ')
-[ -n "$left" ] && end="left: $left"
+names=
+for pid in $left; do
+  name=
+  {{ read -r name < "/proc/$pid/comm"; }} 2>/dev/null
+  names="$names $pid($name)"
+done
+[ -n "$names" ] && end="left:$names"
 [ -n "$blind" ] && end=blind
 echo "${{end:-gone}}"
 """
@@ -152,6 +184,18 @@ def stdin_text(command: Command, become: Become, marker: str) -> str:
 def stop_argv(marker: str) -> list[str]:
     """What finds and ends the processes of a marker."""
     return ["env", _PATH, "sh", "-c", _STOP, "opsfarm", marker]
+
+
+def read_stop(said: str) -> str:
+    """What may remain, from the last line of `stop_argv`; empty when nothing does."""
+    last = said.splitlines()[-1].strip() if said else ""
+    if last == "gone":
+        return ""
+    if last.startswith("left:"):
+        return f"there is still {last.removeprefix('left:').strip()}"
+    if last == "blind":
+        return "the host shows no environment of processes, so nobody could look"
+    return "the host did not say that it ended"
 
 
 def signal_argv(marker: str, name: str) -> list[str]:

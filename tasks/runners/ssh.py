@@ -21,6 +21,7 @@ from tasks.runners.remote import (
     Become,
     become_by,
     is_refused,
+    read_stop,
     signal_argv,
     stdin_text,
     stop_argv,
@@ -36,8 +37,8 @@ _READ_BYTES = 64 * 1024
 _READS = 16
 #: A remote child that left with our pipe open is not waited for longer than this.
 _AFTER_EXIT_S = 0.5
-#: For the side channel that signals and ends; ending takes up to 4 s.
-_SIDE_S = 10.0
+#: For the side channel that signals and ends; ending takes up to 3 s.
+_SIDE_S = 6.0
 
 _LOST = (OSError, EOFError, paramiko.SSHException)
 
@@ -80,7 +81,7 @@ class SshRunner:
         credential = _need(credential, target)
         refuse_stopped(control)
         with (
-            self._connections.session(target, credential) as session,
+            self._connections.session(target, credential, control) as session,
             RemoteFiles(session, become_by(user, credential), control) as files,
         ):
             yield files
@@ -126,7 +127,7 @@ class SshRunner:
         become = become_by(command.run_as, credential)
         line = become.command_line(wrap(command, marker, control.seconds_left))
         stdin = stdin_text(command, become, marker)
-        with self._connections.session(target, credential) as session:
+        with self._connections.session(target, credential, control) as session:
             refuse_stopped(control)
             outputs = open_outputs(command, self._scratch, control.on_line)
             try:
@@ -208,15 +209,15 @@ class _Remote:
         with suppress(*_LOST):  # an `end` follows where this had no effect
             self._side(signal_argv(self._marker, name))
 
-    def end(self) -> bool:
+    def end(self) -> str:
         """End the command's processes from a second channel; of a new connection, if need be."""
         for _ in range(2):
             try:
-                return self._side(stop_argv(self._marker)) == "gone"
+                return read_stop(self._side(stop_argv(self._marker)))
             except _LOST:  # fabric opens a closed connection anew
                 self._session.broken = True
                 self._session.connection.close()
-        return False
+        return "the host does not answer, so nobody could look"
 
     def exit_code(self) -> int | None:
         """The exit status; None where a signal ended even the wrapper."""

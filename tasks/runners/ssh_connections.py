@@ -20,6 +20,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from app.errors import StepError
 from app.step import Credential, Target
+from tasks.runners.base import StepControl
+from tasks.runners.opening import open_unless_stopped
 from tasks.runners.ssh_host_keys import SSH_PORT, changed_host_key, pinned_keys
 from tool_catalog.model import Reason
 
@@ -52,13 +54,18 @@ class Connections:
         self._idle: dict[Hashable, list[tuple[float, fabric.Connection]]] = {}
 
     @contextmanager
-    def session(self, target: Target, credential: Credential) -> Iterator[Session]:
+    def session(
+        self, target: Target, credential: Credential, control: StepControl
+    ) -> Iterator[Session]:
         """A channel on a kept connection that answers, or on a new one.
 
-        Raises StepError: nothing was sent to the host but a login.
+        Raises StepError, and Stopped when the step is cancelled meanwhile: nothing was sent to
+        the host but a login.
         """
         key = _key(target, credential)
-        connection, channel = self._open(key, target, credential)
+        connection, channel = open_unless_stopped(
+            lambda: self._open(key, target, credential), _close, control
+        )
         session = Session(connection, channel, target)
         try:
             yield session
@@ -110,6 +117,10 @@ class Connections:
                     del self._idle[name]
         for kept in old:
             kept.close()
+
+
+def _close(opened: tuple[fabric.Connection, paramiko.Channel]) -> None:
+    opened[0].close()
 
 
 def connect(target: Target, credential: Credential) -> fabric.Connection:

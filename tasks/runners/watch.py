@@ -33,8 +33,11 @@ class Running(Protocol):
         """Send "INT" or "TERM" to the command."""
         ...
 
-    def end(self) -> bool:
-        """End it and its children, by force if need be; True when they were seen to be gone."""
+    def end(self) -> str:
+        """End it and its children, by force if need be; empty when they were seen to be gone.
+
+        Else it says what may remain.
+        """
         ...
 
     def exit_code(self) -> int | None:
@@ -53,22 +56,23 @@ def watch(running: Running, command: Command, outputs: Outputs, control: StepCon
     """Follow a command to its end; raises Stopped when `control.cancelled` ended it."""
     started = time.monotonic()
     ending = _follow(running, command, outputs, control)
-    verified = True
+    remains = ""
     if ending is _Ending.ENOUGH:
         running.signal(command.stop_signal)
-        verified = _drain(running, outputs, _STOP_GRACE_S) or running.end()
+        remains = "" if _drain(running, outputs, _STOP_GRACE_S) else running.end()
     elif ending is not _Ending.ITSELF:
-        verified = running.end()
+        remains = running.end()
         _drain(running, outputs, _DRAIN_S)
     if ending is _Ending.CANCELLED:
         outputs.collect()
-        raise Stopped(_stop_message(command, verified=verified), verified=verified)
+        raise Stopped(_stop_message(command, remains), verified=not remains)
     return replace(
         outputs.collect(),
         exit_code=running.exit_code(),
         timed_out=ending is _Ending.TIMED_OUT,
         ran_its_time=ending is _Ending.ENOUGH,
-        stopped=_stopped(ending, verified=verified),
+        stopped=_stopped(ending, remains),
+        remains=remains,
         duration_s=time.monotonic() - started,
     )
 
@@ -97,16 +101,17 @@ def _drain(running: Running, outputs: Outputs, for_s: float) -> bool:
     return False
 
 
-def _stopped(ending: _Ending, *, verified: bool) -> str | None:
+def _stopped(ending: _Ending, remains: str) -> str | None:
     if ending is _Ending.ITSELF:
         return None
-    return "verified" if verified else "unverified"
+    return "unverified" if remains else "verified"
 
 
-def _stop_message(command: Command, *, verified: bool) -> str:
+def _stop_message(command: Command, remains: str) -> str:
     name = command.argv[0] if command.argv else "the script"
-    if verified:
+    if not remains:
         return f"{name} was stopped; it and its children are gone"
     return (
-        f"{name} was told to stop, but not seen to end; look on the target for what may still run"
+        f"{name} was told to stop, but not seen to end: {remains}; "
+        "look on the target for what may still run"
     )

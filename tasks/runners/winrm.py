@@ -15,6 +15,7 @@ from app.step import Credential, Target
 from tasks.runners.base import RawOutput, StepControl
 from tasks.runners.checks import refuse_stopped
 from tasks.runners.clixml import ErrorText
+from tasks.runners.opening import open_unless_stopped
 from tasks.runners.output import open_outputs
 from tasks.runners.watch import Feed, watch
 from tasks.runners.winrm_shell import Shell, read_connection
@@ -59,8 +60,7 @@ class WinrmRunner:
             message = f"there is no credential for {target.name}; add one to the asset"
             raise StepError(Reason.AUTH_FAILED, message)
         refuse_stopped(control)
-        with self._open(target, credential) as shell:
-            shell.start(command_line(command.script))
+        with self._open(target, credential, command_line(command.script), control) as shell:
             raw = self._follow(shell, command, control)
         _explain(raw, target)
         return raw
@@ -80,15 +80,33 @@ class WinrmRunner:
             raise
 
     @contextmanager
-    def _open(self, target: Target, credential: Credential) -> Iterator[Shell]:
+    def _open(
+        self, target: Target, credential: Credential, line: str, control: StepControl
+    ) -> Iterator[Shell]:
+        """A shell in which PowerShell waits for its parameters."""
         with _trusted(target, self._ca_file) as ca_file:
-            shell = Shell(target, credential, ca_file)
+            shell = open_unless_stopped(
+                lambda: _start(Shell(target, credential, ca_file), line), _close, control
+            )
             try:
-                shell.open()
                 yield shell
             finally:
-                if not shell.close():
-                    log.warning("a shell on %s may be open for three minutes", target.name)
+                _close(shell)
+
+
+def _start(shell: Shell, line: str) -> Shell:
+    try:
+        shell.open()
+        shell.start(line)
+    except BaseException:
+        _close(shell)
+        raise
+    return shell
+
+
+def _close(shell: Shell) -> None:
+    if not shell.close():
+        log.warning("a shell on %s may be open for three minutes", shell.name)
 
 
 def command_line(script: str) -> str:
@@ -144,12 +162,14 @@ class _Script:
         """End the command, as the one way to stop it."""
         self._shell.terminate()
 
-    def end(self) -> bool:
-        """End the command and its shell; True when the host knows them no longer."""
+    def end(self) -> str:
+        """End the command and its shell; empty when the host knows them no longer."""
         with suppress(StepError):  # the end of the shell ends it, too
             self._shell.terminate()
         self._ended = True
-        return self._shell.close() and self._shell.is_gone()
+        if self._shell.close() and self._shell.is_gone():
+            return ""
+        return "the host did not confirm that the shell ended; it ends idle shells in three minutes"
 
     def exit_code(self) -> int | None:
         """The exit code of a script that ended by itself."""

@@ -71,6 +71,11 @@ class Shell:
         #: The command got its input: it may have acted.
         self.sent = False
 
+    @property
+    def name(self) -> str:
+        """The host's name."""
+        return self._target.name
+
     def open(self) -> None:
         """Log in and open the shell."""
         with self._explained():

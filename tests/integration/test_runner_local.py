@@ -15,7 +15,7 @@ from app.filling import SecretText
 from app.step import LOCAL, Secret
 from tasks.runners.base import StepControl
 from tasks.runners.local import LocalRunner
-from tests.lab.running import act_once, control, is_alive, shell, wait_for
+from tests.lab.running import act_once, control, is_alive, shell, stray_script, wait_for
 from tool_catalog.model import Reason
 
 
@@ -189,7 +189,20 @@ def test_a_command_that_ignores_sigterm_is_killed(runner, tmp_path):
         run(runner, shell(script), control(cancelled=cancelled))
     thread.join()
     assert info.value.verified
-    assert 2.0 <= time.monotonic() - moment[0] < 4
+    assert 1.0 <= time.monotonic() - moment[0] < 3
+    assert not is_alive(pids.read_text().strip())
+
+
+def test_cancel_finds_children_that_know_nothing_of_us(runner, tmp_path):
+    """No marker, a session of their own, and no parent any more once they are told to end."""
+    pids = tmp_path / "pids"
+    cancelled = threading.Event()
+    script = stray_script(tmp_path, pids)
+    thread, _ = act_once(pids, cancelled.set)
+    with pytest.raises(Stopped) as info:
+        run(runner, shell(script), control(cancelled=cancelled))
+    thread.join()
+    assert info.value.verified
     assert not is_alive(pids.read_text().strip())
 
 

@@ -1,9 +1,11 @@
 """The SSH runner against a real sshd on loopback."""
 
 import os
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -16,7 +18,7 @@ from app.step import Credential, Secret
 from tasks.runners import ssh_connections
 from tasks.runners.base import StepControl
 from tasks.runners.ssh import SshRunner
-from tests.lab.running import act_once, control, is_alive, shell, wait_for
+from tests.lab.running import act_once, control, is_alive, shell, stray_script, wait_for
 from tests.lab.sshd import make_key, start_sshd
 from tool_catalog.model import Reason
 
@@ -282,6 +284,52 @@ def test_cancel_of_a_command_that_ignores_sigterm(runner, sshd, tmp_path):
     thread.join()
     assert info.value.verified
     assert not is_alive(pids.read_text().strip())
+
+
+def test_cancel_finds_children_that_know_nothing_of_us(runner, sshd, tmp_path):
+    pids = tmp_path / "pids"
+    cancelled = threading.Event()
+    thread, _ = act_once(pids, cancelled.set)
+    with pytest.raises(Stopped) as info:
+        run(runner, sshd, shell(stray_script(tmp_path, pids)), control(cancelled=cancelled))
+    thread.join()
+    assert info.value.verified
+    assert not is_alive(pids.read_text().strip())
+
+
+def test_a_cancel_does_not_wait_for_a_host_that_takes_its_time(runner, sshd, tmp_path):
+    """The listener accepts and says nothing: a login waits ten seconds for its banner."""
+    cancelled = threading.Event()
+    with ExitStack() as kept:
+        silent = kept.enter_context(socket.create_server(("127.0.0.1", 0)))
+        silent.settimeout(10)
+
+        def accept():
+            kept.enter_context(silent.accept()[0])
+            cancelled.set()
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        began = time.monotonic()
+        with pytest.raises(Stopped) as info:
+            run(
+                runner,
+                sshd,
+                shell(f"touch {tmp_path}/ran"),
+                control(cancelled=cancelled),
+                port=silent.getsockname()[1],
+            )
+        assert time.monotonic() - began < 2
+        thread.join()
+    assert info.value.verified
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_login_takes_no_longer_than_its_step_has_time(runner, sshd):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with pytest.raises(StepError, match=r"no connection within 0\.5 s") as info:
+            run(runner, sshd, shell("true"), control(0.5), port=silent.getsockname()[1])
+        assert (info.value.reason, info.value.sent) == (Reason.TIMEOUT, False)
 
 
 def test_cancel_ends_only_its_own_step(runner, sshd, tmp_path):

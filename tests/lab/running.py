@@ -20,6 +20,18 @@ def shell(script, **members):
     return Command(kind="argv", argv=("sh", "-c", script), **members)
 
 
+def stray_script(folder, pids):
+    """A script whose child has a session of its own and an empty environment, and defies SIGTERM.
+
+    The child's pid lands in the file `pids`.
+    """
+    inner = folder / "stray.sh"
+    inner.write_text(
+        f"trap '' TERM; echo $$ > {pids}.new; mv {pids}.new {pids}\nwhile :; do sleep 0.05; done\n"
+    )
+    return f'env -i PATH="$PATH" setsid sh {inner} & wait'
+
+
 def is_alive(pid):
     """Whether a process runs; one that nobody has waited for does not."""
     try:

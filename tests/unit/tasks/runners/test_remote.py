@@ -13,6 +13,7 @@ from tasks.runners.remote import (
     Become,
     become_by,
     is_refused,
+    read_stop,
     signal_argv,
     stdin_text,
     stop_argv,
@@ -86,3 +87,18 @@ def test_a_secret_of_several_lines_cannot_be_an_environment():
 )
 def test_what_sudo_says_when_it_refuses(said, refused):
     assert is_refused(said) is refused
+
+
+@pytest.mark.parametrize(
+    ("said", "remains"),
+    [
+        ("gone\n", ""),
+        ("a line of the login shell's own\ngone", ""),
+        ("left: 42(sleep) 43(sh)", "there is still 42(sleep) 43(sh)"),
+        ("blind", "the host shows no environment of processes, so nobody could look"),
+        ("", "the host did not say that it ended"),
+        ("gone away", "the host did not say that it ended"),
+    ],
+)
+def test_only_gone_means_that_nothing_is_left(said, remains):
+    assert read_stop(said) == remains
