@@ -59,6 +59,7 @@ def read(mail):
     return message_from_bytes(mail.content, policy=policy.default)
 
 
+@pytest.mark.proves("sendmail", "send")
 def test_the_plan_of_the_readme_arrives_as_it_was_written():
     with MailServer() as server:
         result, surroundings = send(

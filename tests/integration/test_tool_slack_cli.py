@@ -37,6 +37,7 @@ def send(hooks, given, token="right", **more):
     return slack.send(checked("comms/slack-cli", given), surroundings.context()), surroundings
 
 
+@pytest.mark.proves("slack-cli", "send")
 def test_the_plan_of_the_readme_arrives_as_it_was_written(hooks):
     result, surroundings = send(
         hooks, {"message": "Deployment completed", "channel": "#deployments"}

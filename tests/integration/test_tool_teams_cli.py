@@ -42,6 +42,7 @@ def send(hooks, given, path=None, token="invoke"):
     return teams.send(checked("comms/teams-cli", given), surroundings.context())
 
 
+@pytest.mark.proves("teams-cli", "send")
 def test_a_workflow_gets_an_adaptive_card_and_its_query_untouched(hooks):
     result = send(hooks, CARD)
     assert (result.state, result.output) == (State.SUCCEEDED, {"status": 202, "tries": 1})

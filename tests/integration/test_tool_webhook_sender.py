@@ -36,6 +36,7 @@ def answer_json(_request: Received) -> Reply:
     return Reply(201, b'{"id": 4711, "tags": ["a"]}', {"Content-Type": "application/json"})
 
 
+@pytest.mark.proves("webhook-sender", "send")
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 def test_each_method_arrives_and_its_answer_comes_back(method):
     with Receiver(answer_json) as hook:

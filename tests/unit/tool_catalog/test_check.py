@@ -1,10 +1,15 @@
+import re
+from pathlib import Path
+
 import pytest
 
-from tool_catalog import check, loader
+from queues import EXECUTION_LOCATIONS
+from tool_catalog import check, loader, model
 from tool_catalog.cases import Proof, find_cases
 from tool_catalog.check import TargetTool, check_catalog, new_tool, read_targets
 from tool_catalog.loader import load_catalog
 from tool_catalog.model import CatalogError
+from tool_catalog.output_checks import FIELD_TYPES, PARSERS
 
 
 @pytest.fixture
@@ -87,3 +92,38 @@ def test_the_strongest_proof_of_an_operation_counts(ground):
     real = (ground["cases"] / "one" / "show.yaml").read_text().replace(": argv", ": real")
     (ground["cases"] / "one" / "real.yaml").write_text(real)
     assert check.prove_operations(find_cases(ground["cases"])) == {("one", "show"): Proof.REAL}
+
+
+TEMPLATE = (Path(check.__file__).with_name("_template.yaml")).read_text()
+#: Keys of the model that a file has no place for: its name, place and digest are not written.
+_NOT_WRITTEN = {"name", "domain", "folder", "digest", "sources"}
+
+
+def keys_of_a_file():
+    shapes = (model.Parameter, model.Needs, model.ErrorRule, model.Output, model.Rule)
+    shapes += (model.HttpRequest, model.Verify, model.Undo, model.Example, model.Operation)
+    for shape in (*shapes, model.Tool):
+        for name, field in shape.model_fields.items():
+            yield field.alias or name
+
+
+@pytest.mark.parametrize("key", sorted(set(keys_of_a_file()) - _NOT_WRITTEN))
+def test_the_template_names_every_key(key):
+    assert re.search(rf"\b{key}\b", TEMPLATE)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *model.ParameterType,
+        *model.Effect,
+        *model.Repeat,
+        *PARSERS,
+        *FIELD_TYPES,
+        *EXECUTION_LOCATIONS,
+        "takes",
+        "execution_location",
+    ],
+)
+def test_the_template_names_every_word(word):
+    assert re.search(rf"\b{word}\b", TEMPLATE)
