@@ -6,6 +6,7 @@ from uuid import UUID
 from app.errors import Conflict
 from app.parts import Parts
 from app.principal import Principal
+from app.step import FINAL_EXECUTION_STATES
 
 
 def cancel(
@@ -16,12 +17,14 @@ def cancel(
     Queued steps end at once, running ones as soon as their worker has ended them. Raises
     Conflict when it is final, NotFound, Unavailable.
     """
-    before = parts.records.read_execution(principal.tenant, execution_id)
+    parts.records.read_execution(principal.tenant, execution_id)  # NotFound for another tenant's
     answer, sending = parts.ledger.cancel_execution(
         execution_id, principal.name, reason, parts.settings.window
     )
     if not answer["accepted"]:
-        how = "is being cancelled already" if not before["finished_at"] else f"is {answer['state']}"
+        state = answer["state"]
+        final = state in FINAL_EXECUTION_STATES
+        how = f"is {state}" if final else f"is being cancelled already, and {state}"
         raise Conflict(
             f"execution {execution_id} {how}",
             hint=f"'opsfarm executions show {execution_id}' shows what it did",
