@@ -1,6 +1,8 @@
 """`opsfarm tools`: the catalogue on this machine; needs no farm."""
 
 import importlib
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,7 +11,7 @@ from app.cli.exits import Exit
 from app.cli.output import cell, examples, json_option, note, print_json, print_table, wants_json
 from app.config import read_settings
 from app.errors import NotFound
-from tool_catalog.check import check_catalog, new_tool
+from tool_catalog.check import CatalogReport, check_catalog, new_site_tool, new_tool
 from tool_catalog.loader import Catalog, load_catalog
 from tool_catalog.model import Operation, Tool
 from tool_catalog.names import UnknownName
@@ -96,36 +98,40 @@ def _print_operation(tool: Tool, operation: Operation) -> None:
 @tools.command()
 @json_option
 def check() -> None:
-    """Load every tool file and say what is missing.
+    """Load every tool file; say how each operation was proven, and what is missing.
 
-    Counts tools and their proofs for each folder; ends with 2 when there is a fault.
+    real: against the real thing; server: a server of the same protocol; double: a stand-in; argv:
+    the command was compared. Ends with 2 when there is a fault.
     """
     catalog = _load()
     # Its expressions need Jinja2, which would make every other command start more slowly.
     importlib.import_module("app.promises").check_promises(catalog)
     report = check_catalog(catalog)
     if wants_json():
-        print_json(
-            {
-                "tools": len(catalog.tools),
-                "folders": [
-                    {
-                        "folder": folder.folder,
-                        "wanted": folder.wanted,
-                        "present": folder.present,
-                        "proven": {proof.value: count for proof, count in folder.proven.items()},
-                    }
-                    for folder in report.folders
-                ],
-                "faults": list(report.faults),
-            }
-        )
+        print_json(_as_json(report))
     else:
         click.echo("\n".join(report.lines()))
     if report.faults:
         plural = "s" if len(report.faults) > 1 else ""
         note(f"opsfarm: the catalogue has {len(report.faults)} fault{plural}")
         click.get_current_context().exit(Exit.REFUSED)
+
+
+def _as_json(report: CatalogReport) -> dict[str, Any]:
+    return {
+        "tools": len(report.tools),
+        "folders": [
+            {
+                "folder": folder.folder,
+                "wanted": folder.wanted,
+                "present": folder.present,
+                "proven": {proof.value: count for proof, count in folder.proven.items()},
+            }
+            for folder in report.folders
+        ],
+        "operations": {tool.tool: dict(tool.operations) for tool in report.tools},
+        "faults": list(report.faults),
+    }
 
 
 @tools.command()
@@ -135,11 +141,24 @@ def check() -> None:
 def new(name: str, folder: str) -> None:
     """Write a tool file and a case file to begin with.
 
-    NAME is the tool's name, FOLDER its place, e.g. automation/linux.
+    NAME is the tool's name, FOLDER its place, e.g. automation/linux. A path, such as ./tools or
+    /etc/opsfarm/tools, is a folder of a site's own tools; they have no case files.
     """
+    if folder.startswith(("/", ".")):
+        _new_site_tool(name, Path(folder))
+        return
     tool_file, case_file = new_tool(name, folder)
     if wants_json():
         print_json({"tool": str(tool_file), "case": str(case_file)})
         return
     click.echo(f"{tool_file}\n{case_file}")
     note("both load as they are; change them, then: opsfarm tools check")
+
+
+def _new_site_tool(name: str, folder: Path) -> None:
+    path = new_site_tool(name, folder.resolve())
+    if wants_json():
+        print_json({"tool": str(path)})
+        return
+    click.echo(path)
+    note(f"change it, then: OPSFARM_TOOL_PATH={path.parent} opsfarm tools check")

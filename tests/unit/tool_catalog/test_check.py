@@ -47,7 +47,37 @@ def test_a_new_tool_loads_and_its_case_counts(ground):
     assert report.faults == ()
     [row] = [row for row in report.folders if row.folder == "automation/linux"]
     assert (row.present, row.proven) == (1, {Proof.ARGV: 1})
-    assert f"{'automation/linux':24}   1 of  48  1 argv" in report.lines()
+    lines = report.lines()
+    place = lines.index(f"{'automation/linux':24}   1 of  48  1 argv")
+    assert lines[place + 1] == f"  {'uptime':24} show argv"
+
+
+def test_a_site_s_own_tool_is_written_and_loads(ground, tmp_path):
+    own = tmp_path / "own"
+    path = check.new_site_tool("door-bell", own)
+    catalog = load_catalog(str(own))
+    assert (path, list(catalog.tools)) == (own / "door-bell.yaml", ["door-bell"])
+    report = check_catalog(catalog, ground["cases"])
+    assert report.faults == ()
+    assert report.lines()[-3:-1] == ["beside the target list", f"  {'door-bell':24} show unproven"]
+    with pytest.raises(CatalogError, match="is there already"):
+        check.new_site_tool("door-bell", own)
+    with pytest.raises(CatalogError, match="lower-case"):
+        check.new_site_tool("Door", own)
+
+
+def test_a_tool_in_an_unknown_folder_is_named(ground):
+    new_tool("one", "asset", **ground)
+    odd = ground["tools"] / "automation" / "linx"
+    odd.mkdir(parents=True)
+    (ground["tools"] / "asset" / "one.yaml").rename(odd / "one.yaml")
+    [fault] = check_catalog(load_catalog(), ground["cases"]).faults
+    assert fault == "one: there is no folder 'automation/linx'; did you mean 'automation/linux'?"
+
+
+def test_each_operation_is_told_with_its_proof():
+    [line] = [line for line in check_catalog(load_catalog()).lines() if line.startswith("  chmod ")]
+    assert line.split(maxsplit=1)[1] == "show, set real"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +85,8 @@ def test_a_new_tool_loads_and_its_case_counts(ground):
     [
         ("Uptime", "automation/linux", "lower-case"),
         ("../x", "automation/linux", "lower-case"),
-        ("mine", "automtion/linux", "did you mean 'automation'"),
+        ("mine", "automation/linx", "no folder 'automation/linx'; did you mean 'automation/linux'"),
+        ("mine", "nowhere", "known are asset, automation, automation/cloud"),
         ("uptime", "network/scan", "the target list has it in automation/linux"),
     ],
 )
