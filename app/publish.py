@@ -99,6 +99,22 @@ class Publisher:
         self._take_back(rows)
         return True
 
+    def empty_queue(self, queue: str) -> int:
+        """Throw away what lies in a queue and have the ledger publish its rows again.
+
+        Gives how many messages it was. Raises OperationalError when the broker does not answer.
+        """
+        pool: Any = self._celery.pool
+        with _broker_errors(), pool.acquire(block=True, timeout=5) as connection:
+            connection.ensure_connection(**PUBLISH_ONCE)
+            with connection.channel() as channel:
+                try:
+                    count = int(channel.queue_purge(queue) or 0)
+                except connection.channel_errors:
+                    count = 0  # RabbitMQ knows no queue before its consumer
+        self._ledger.unsend_queue(queue)
+        return count
+
     def _send(self, sending: Sending, rows: list[Link]) -> None:
         """Send what there is room for; what was sent leaves `rows`."""
         if sending.chain:

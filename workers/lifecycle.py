@@ -9,6 +9,7 @@ from typing import Any
 from celery import Celery, bootsteps
 from celery.exceptions import ImproperlyConfigured
 from celery.worker.components import Pool as PoolStep
+from kombu.exceptions import OperationalError
 
 from app.config import Settings
 from app.errors import Unavailable
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 #: A stopped step gets this long to end before the process goes.
 STOP_S = 5.0
 DRAIN_TICK_S = 0.1
+#: So many processes of one name that died young in a row were killed by what their queues hold.
+DEADLY = 3
 #: What the roster says of a worker that Celery's own command line started.
 ALL_POOLS = "all"
 
@@ -36,7 +39,7 @@ class Pulse:
     def __init__(self, shop: Workshop, parts: Parts, offer: WorkerOffer) -> None:
         self._shop = shop
         self._parts = parts
-        self._offer = offer
+        self.offer = offer
         # Its own connection: a full pool must not stop the heart.
         self._engine = make_engine(shop.settings.database_url, pool_size=2, name=shop.worker)
         self._stopped = threading.Event()
@@ -73,8 +76,8 @@ class Pulse:
 
     def _tell_programs(self) -> None:
         """Ask programs for their versions: on a busy host that takes longer than a lease."""
-        own = find_programs(self._shop.catalog, self._offer.pool.removeprefix(ALL_POOLS))
-        self._offer = replace(self._offer, programs={**self._offer.programs, **ask_versions(own)})
+        own = find_programs(self._shop.catalog, self.offer.pool.removeprefix(ALL_POOLS))
+        self.offer = replace(self.offer, programs={**self.offer.programs, **ask_versions(own)})
         try:
             self._advertise()
         except Unavailable:
@@ -83,7 +86,7 @@ class Pulse:
     def _advertise(self) -> None:
         with self._telling:
             if not self._stopped.is_set():
-                self._parts.roster.advertise(self._offer)
+                self._parts.roster.advertise(self.offer)
 
     def _beat(self) -> None:
         """Beat every `heartbeat_s`, and at once when some execution was cancelled."""
@@ -130,6 +133,7 @@ class FarmStep(bootsteps.StartStopStep):
 
     def start(self, _worker: object) -> None:
         """Start the heart and the writer of live lines."""
+        quarantine(self._parts, self.pulse.offer)
         self.shop.live_output.start()
         self.pulse.start()
 
@@ -150,6 +154,25 @@ class FarmStep(bootsteps.StartStopStep):
 def install(celery: Celery) -> None:
     """Put our step into the app's worker."""
     celery.steps["worker"].add(FarmStep)
+
+
+def quarantine(parts: Parts, offer: WorkerOffer) -> None:
+    """Before anything is consumed: empty the queues if they killed those who served them before.
+
+    The ledger fills them again, so that throwing good messages away costs no more than time. A
+    message that ends the process comes back on RabbitMQ, and would end the next one, too.
+    """
+    try:
+        deaths = parts.roster.begin(offer)
+        if deaths < DEADLY:
+            return
+        for queue in offer.queues:
+            count = parts.publisher.empty_queue(queue)
+            log.error("%s died %s times at its start: %s message(s) of %s are thrown away",
+                      offer.name, deaths, count, queue)  # fmt: skip
+        parts.roster.forgive(offer.name)
+    except (Unavailable, OperationalError) as error:
+        log.warning("starts are not counted now: %s", error)
 
 
 def drain(shop: Workshop) -> None:

@@ -174,6 +174,10 @@ class Ledger:
         """Rows whose message was not delivered: the dispatcher will publish them."""
         return int(self._call("unsend_steps", list(step_ids)))
 
+    def unsend_queue(self, queue: str) -> int:
+        """All published rows of a queue whose messages are gone: the dispatcher publishes them."""
+        return int(self._call("unsend_queue", queue))
+
     def cancel_execution(
         self, execution_id: UUID, actor: str, reason: str, send: int
     ) -> tuple[Mapping[str, Any], Sending]:

@@ -266,6 +266,8 @@ class WorkerRow(Base):
     #: {"programs": {"nmap": "7.93"}, "capabilities": ["net_raw"], "interfaces": ["eth0"]}.
     offers: Mapped[dict[str, Any]]
     started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    #: How often in a row its process died soon after its start.
+    deaths: Mapped[int] = mapped_column(server_default=text("0"))
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
     stopped_at: Mapped[datetime | None]
 

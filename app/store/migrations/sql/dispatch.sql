@@ -74,6 +74,19 @@ begin
     return v_rows;
 end $$;
 
+-- A queue was emptied: what was published to it and not claimed is published again.
+create function unsend_queue(p_queue text) returns int
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+    v_rows int;
+begin
+    update steps set sent_at = null
+    where queue = p_queue and state = 'queued' and sent_at is not null and may_touch(domain);
+    get diagnostics v_rows = row_count;
+    perform pg_notify('opsfarm_dispatch', 'unsent');
+    return v_rows;
+end $$;
+
 -- The queues that have rows waiting, without a look at each of the rows.
 create function queued_queues() returns setof text
 language sql stable security definer set search_path = public, pg_temp as $$

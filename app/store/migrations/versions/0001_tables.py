@@ -187,6 +187,7 @@ def upgrade() -> None:
             server_default=sa.text("now()"),
             nullable=False,
         ),
+        sa.Column("deaths", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column(
             "seen_at",
             postgresql.TIMESTAMP(timezone=True),
