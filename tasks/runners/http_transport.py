@@ -16,7 +16,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from app.errors import StepError, Stopped
+from tasks.runners.base import StepControl
 from tasks.runners.cutoff import CutOff
+from tasks.runners.opening import open_unless_stopped
 from tasks.runners.trust import Trust
 from tool_catalog.model import Reason
 
@@ -46,6 +48,8 @@ class Limits:
 
     timeout_s: float
     body_bytes: int
+    #: Ends it before its time.
+    cancelled: threading.Event | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class HttpTransport(HTTPAdapter):
         before_send: Callable[[], None],
     ) -> Answer:
         """Connect, call `before_send`, send, read the answer; raises as `open` does."""
-        bounds = Bounds(before_send, lambda: limits.timeout_s)
+        bounds = Bounds(before_send, lambda: limits.timeout_s, limits.cancelled)
         with self.open(request, bounds) as reply:
             body, truncated = reply.read(limits.body_bytes)
         return Answer(reply.status, reply.phrase, reply.headers, body, truncated)
@@ -174,6 +178,7 @@ class _Exchange:
 
     def __init__(self, host: str, bounds: Bounds) -> None:
         self.begun = False
+        self.cancelled = bounds.cancelled
         self._host = host
         self._bounds = bounds
         self._timeout_s = 0.0
@@ -226,7 +231,13 @@ class _GuardedConnection(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         timeout_s = self.timeout if isinstance(self.timeout, int | float) else CONNECT_TIMEOUT_S
-        return self.transport.opener.connect(self.host, self.port, timeout_s)
+        opener, running = self.transport.opener, self.transport.running
+        control = StepControl(
+            timeout_s + CONNECT_TIMEOUT_S, cancelled=running.cancelled if running else None
+        )
+        return open_unless_stopped(
+            lambda: opener.connect(self.host, self.port, timeout_s), socket.socket.close, control
+        )
 
     def connect(self) -> None:
         self.has_served = False

@@ -1,6 +1,7 @@
 """sendmail against a real SMTP server: what it took is read back from it."""
 
 import json
+import threading
 import time
 from contextlib import contextmanager
 from email import message_from_bytes, policy
@@ -353,6 +354,25 @@ def test_the_last_word_is_waited_for_as_long_as_the_step_has_time():
             send(server, given, timeout_s=0.6)
         assert took() < 5
     assert caught.value.sent
+
+
+@pytest.mark.parametrize(
+    ("server", "to", "verified"),
+    [(MailServer(), "hold@example.com", True), (MailServer(holds_data=True), "a@x.com", False)],
+    ids=["before the message", "before the last word on it"],
+)
+def test_cancel_waits_for_no_reply(server, to, verified):
+    given = {"to": to, "subject": "s", "body": "b"}
+    with server, timed() as took:
+        context = Surroundings(settings_for(server), timeout_s=60).context()
+        cancel = threading.Timer(0.4, context.control.cancelled.set)
+        cancel.start()
+        with pytest.raises(Stopped) as caught:
+            email.send(checked("comms/sendmail", given), context)
+        assert took() < 3
+        cancel.join()
+    assert caught.value.verified is verified
+    assert server.mails == []
 
 
 def test_cancel_between_two_recipients_sends_to_none():

@@ -2,6 +2,8 @@
 
 import socket
 import threading
+import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -87,20 +89,22 @@ def test_what_is_not_as_expected_fails_and_says_so(listener):
     assert result.summary == f"127.0.0.1 port {port} is closed, not open"
 
 
-def test_a_port_that_does_not_answer_is_filtered():
-    with socket.socket() as full:
+@pytest.fixture
+def full_listener():
+    """A port that lets nobody in any more: further SYNs are dropped."""
+    with socket.socket() as full, ExitStack() as kept:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        waiting = [socket.socket() for _ in range(4)]
-        for each in waiting:  # fill the backlog: further SYNs are dropped
-            each.setblocking(False)
-            each.connect_ex(full.getsockname())
-        try:
-            given = {"host": "127.0.0.1", "port": port_of(full), "wait_s": 0.2}
-            assert connect(given).output["state"] == "filtered"
-        finally:
-            for each in waiting:
-                each.close()
+        for _ in range(4):
+            waiting = kept.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        yield full
+
+
+def test_a_port_that_does_not_answer_is_filtered(full_listener):
+    given = {"host": "127.0.0.1", "port": port_of(full_listener), "wait_s": 0.2}
+    assert connect(given).output["state"] == "filtered"
 
 
 def test_a_name_without_an_address_fails():
@@ -120,3 +124,14 @@ def test_a_stopped_probe_says_so(listener):
     context.control.cancelled.set()
     with pytest.raises(Stopped):
         connect({"host": "127.0.0.1", "port": port_of(listener)}, context)
+
+
+def test_a_probe_that_nobody_answers_is_stopped_at_once(full_listener):
+    context = new_context()
+    cancel = threading.Timer(0.3, context.control.cancelled.set)
+    cancel.start()
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        connect({"host": "127.0.0.1", "port": port_of(full_listener), "wait_s": 8}, context)
+    assert time.monotonic() - began < 2
+    cancel.join()

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import threading
+import time
 
 import pytest
 
@@ -247,6 +248,27 @@ def test_cancel_ends_the_wait_at_once(monkeypatch):
             webhook.send(checked("comms/webhook-sender", {"url": hook.url, "json": {}}), context)
         canceller.join()
     assert caught.value.verified
+
+
+def test_cancel_cuts_off_a_request_that_nobody_answers():
+    arrived = threading.Event()
+
+    def script(_request):
+        arrived.set()
+        return Reply(never=True)
+
+    with Receiver(script) as hook:
+        context = Surroundings({"allow_private": "127.0.0.1"}, timeout_s=60).context()
+        canceller = threading.Thread(
+            target=lambda: arrived.wait(5) and context.control.cancelled.set()
+        )
+        canceller.start()
+        began = time.monotonic()
+        with pytest.raises(Stopped, match="took effect is unknown") as caught:
+            webhook.send(checked("comms/webhook-sender", {"url": hook.url, "json": {}}), context)
+        assert time.monotonic() - began < 2
+        canceller.join()
+    assert not caught.value.verified
 
 
 def test_no_time_left_sends_nothing():

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import requests
 from pydantic import SecretStr
 
-from app.errors import StepError
+from app.errors import StepError, Stopped
 from app.step import Secret, State, StepResult
 from tasks.http_status import FAILS_FOR_NOW
 from tasks.operations.base import OperationContext
@@ -110,6 +110,9 @@ class _Sending:
             tries += 1
             try:
                 answer = self._exchange()
+            except Stopped as stopped:
+                sure = stopped.verified and not self._unknown
+                raise Stopped(stopped.message, verified=sure) from None
             except StepError as error:
                 self._unknown = self._unknown or error.sent
                 wait_s = self._wait_after(tries)
@@ -135,7 +138,8 @@ class _Sending:
         except (requests.RequestException, ValueError) as error:
             what = "a header" if isinstance(error, requests.exceptions.InvalidHeader) else "the URL"
             raise StepError(Reason.INVALID_PARAMETER, f"{what} is not valid") from None
-        return self._transport.exchange(request, Limits(seconds, BODY_BYTES), self._arm)
+        limits = Limits(seconds, BODY_BYTES, self._control.cancelled)
+        return self._transport.exchange(request, limits, self._arm)
 
     def _arm(self) -> None:
         if not self._armed:

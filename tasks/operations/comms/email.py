@@ -19,6 +19,7 @@ from tasks.operations.comms.mail_server import Server, find_server
 from tasks.operations.comms.retries import pause, wait_before
 from tasks.operations.comms.smtp import Reply, Session
 from tasks.runners.kept import Kept
+from tasks.runners.opening import open_unless_stopped
 from tool_catalog.model import Reason
 
 TRIES = 3
@@ -157,8 +158,9 @@ class _Posting:
     def _try(self, pending: Sequence[str]) -> StepError | None:
         try:
             self._transact(pending)
-        except Stopped:
-            raise
+        except Stopped as stopped:
+            sure = stopped.verified and not self._unknown
+            raise Stopped(stopped.message, verified=sure) from None
         except StepError as error:
             self._unknown = self._unknown or error.sent
             return error
@@ -185,7 +187,9 @@ class _Posting:
             session.serve(self._control)
             if session.is_alive():
                 return session
-        return Session(self._server, self._control)
+        return open_unless_stopped(
+            lambda: Session(self._server, self._control), Session.drop, self._control
+        )
 
     def _offer(self, session: Session, name: str) -> bool:
         """Whether the server takes a recipient; a refusal is kept."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from app.errors import StepError
+from app.errors import StepError, Stopped
 from tasks.operations.comms.mail_server import Server
 from tasks.operations.comms.smtp_client import TIMEOUT_S, Client, TlsClient
 from tasks.runners.base import StepControl
@@ -103,6 +103,9 @@ class Session:
         try:
             self._client.patience_s = FINAL_REPLY_S
             return _reply(*self._client.getreply())
+        except Stopped:
+            message = f"stopped before {self._server.host} had confirmed the message"
+            raise Stopped(message, verified=False) from None
         except (smtplib.SMTPException, OSError):
             message = f"{self._server.host} took the message but did not confirm it"
             raise StepError(Reason.UNREACHABLE, message, transient=True, sent=True) from None

@@ -3,14 +3,18 @@
 import io
 import smtplib
 import time
+from contextlib import suppress
 from typing import Any
 
+from app.errors import Stopped
 from tasks.runners.base import StepControl
 
 #: The longest wait for one reply, and for one block to be taken.
 TIMEOUT_S = 10.0
 #: A socket's time-out cannot be zero: that would mean not to wait, which is another mode.
 _LEAST_S = 0.001
+#: How soon a cancel is noticed.
+_TICK_S = 0.2
 
 
 class Client(smtplib.SMTP):
@@ -60,11 +64,15 @@ class _Replies(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401  # any writable buffer
-        """Bytes that came; raises TimeoutError."""
+        """Bytes that came; raises TimeoutError, and Stopped once the step is cancelled."""
         sock, left_s = self._client.sock, self._client.reply_by - time.monotonic()
         if sock is None:
             return 0
-        if left_s <= 0:
-            raise TimeoutError("timed out")
-        sock.settimeout(left_s)
-        return sock.recv_into(buffer)
+        while left_s > 0:
+            sock.settimeout(min(left_s, _TICK_S))
+            with suppress(TimeoutError):
+                return sock.recv_into(buffer)
+            if self._client.control.cancelled.is_set():
+                raise Stopped("stopped while the mail server was waited for", verified=True)
+            left_s = self._client.reply_by - time.monotonic()
+        raise TimeoutError("timed out")

@@ -5,9 +5,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from app.errors import StepError, Stopped
+from app.errors import StepError
 from app.step import State, StepResult
 from tasks.operations.base import OperationContext
+from tasks.runners.opening import open_unless_stopped
 from tool_catalog.model import Reason
 
 BANNER_BYTES = 512
@@ -22,9 +23,7 @@ def connect(parameters: Mapping[str, Any], context: OperationContext) -> StepRes
     host, port = str(parameters["host"]), int(parameters["port"])
     output: dict[str, Any] = {}
     for family, address in _resolve(host, port):
-        if context.control.cancelled.is_set():
-            raise Stopped("stopped before the next address", verified=True)
-        output = {"host": host, **_probe(family, address, parameters)}
+        output = {"host": host, **_probe_unless_stopped(family, address, parameters, context)}
         if output["state"] == "open":
             break
     summary = f"{host} port {port} is {output['state']}"
@@ -46,6 +45,17 @@ def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[Any
             Reason.NOT_FOUND, f"the name {host} has no address: {error.strerror}", transient=again
         ) from None
     return [(family, address) for family, _type, _protocol, _name, address in found]
+
+
+def _probe_unless_stopped(
+    family: socket.AddressFamily,
+    address: tuple[Any, ...],
+    parameters: Mapping[str, Any],
+    context: OperationContext,
+) -> dict[str, Any]:
+    return open_unless_stopped(
+        lambda: _probe(family, address, parameters), lambda _seen: None, context.control
+    )
 
 
 def _probe(
