@@ -96,9 +96,7 @@ def list_kinds(host: str, windows: str, camera: str, silent: int, url: str) -> l
         Kind("waits in verify", step("checked", "local", "act")),
         Kind("local process", step("hold", "local", "read", **busy)),
         Kind("local, defiant stray child", step("script", "local", script=STRAY)),
-        Kind(
-            "capture", step("tcpdump", None, "capture", interface="lo", duration_s=600), "capture"
-        ),
+        Kind("capture", capture, "capture"),
         Kind("SSH command", step("hold", host, "change", **busy)),
         Kind("SSH, defiant stray child", step("script", host, script=STRAY)),
         Kind("SSH, host that says nothing", step("script", "silent", script="true")),
