@@ -1,6 +1,7 @@
 """`opsfarm deadletter`: failed and interrupted steps that nobody has seen to yet."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -96,12 +97,18 @@ def show(row: int) -> None:
     print_fields({name: letter[name] for name in head if letter[name] is not None})
     click.echo()
     for event in letter["history"]:
-        by = f" by {event['actor']}" if event["actor"] else ""
-        why = event["data"].get("why") or event["data"].get("summary") or ""
-        click.echo(f"{moment(event['at'])}  {event['kind']}{by}  {cell(why)}".rstrip())
+        click.echo(_tell_event(event))
     click.echo()
     print_results(letter["step"])
     note_interrupted({"execution_id": letter["execution_id"], "steps": [letter["step"]]})
+
+
+def _tell_event(event: Mapping[str, Any]) -> str:
+    """When, what, who, why."""
+    by = f" by {event['actor']}" if event["actor"] else ""
+    data = event["data"]
+    why = data.get("why") or data.get("resolved", {}).get("why") or data.get("summary") or ""
+    return f"{moment(event['at'])}  {event['kind']}{by}  {cell(why)}".rstrip()
 
 
 @deadletter.command()

@@ -44,7 +44,7 @@ class Roster:
         )
         entry = _entry_of(worker)
         begun = insert(WorkerRow).values(**entry)
-        begun = begun.on_conflict_do_update(
+        counted = begun.on_conflict_do_update(
             index_elements=["name"],
             set_={
                 **entry,
@@ -55,7 +55,7 @@ class Roster:
             },
         ).returning(WorkerRow.deaths)
         with guard_unavailable(), self._engine.begin() as connection:
-            return int(connection.execute(begun).scalar_one())
+            return int(connection.execute(counted).scalar_one())
 
     def forgive(self, name: str) -> None:
         """Count a worker's deaths anew: what may have killed it is gone."""
