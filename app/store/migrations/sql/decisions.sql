@@ -9,7 +9,8 @@ create function step_evidence(s steps) returns jsonb language sql stable as $$
         'probe', case when s.repeat = 'probe' then coalesce((
             select v.data -> 'probe' || jsonb_build_object('at', v.at) from events v
             where v.execution_id = s.execution_id and v.step_id = s.id and v.data ? 'probe'
-            order by v.id desc limit 1), jsonb_build_object('found', 'unknown')) end,
+            order by v.id desc limit 1), jsonb_build_object(
+                'found', case when s.reason = 'worker_lost' then 'not asked' else 'no answer' end)) end,
         'late', coalesce((
             select jsonb_agg(v.data || jsonb_build_object('at', v.at) order by v.id)
             from events v
