@@ -11,6 +11,7 @@ from app.json_text import write_json
 from app.plan import Ask, CheckedRow, CheckedStep
 from app.preview import show_run
 from app.privilege import Login
+from app.step import Target
 from app.store.rows import need_json, target_json
 from tool_catalog.loader import Catalog
 from tool_catalog.model import Operation, ParameterType
@@ -108,7 +109,7 @@ def _show_step(passes: Sequence[CheckedStep], catalog: Catalog, logins: Logins) 
         run = {"item": row.item} | {k: v for k, v in run.items() if k != "credential"}
         shown = commands.setdefault(write_json(run), {**run, "targets": []})
         if row.target is not None:
-            shown["targets"].append(_show_target(operation, row))
+            shown["targets"].append(_show_target(operation, row, row.target))
     return {
         "position": step.position,
         "id": step.key,
@@ -122,16 +123,14 @@ def _show_step(passes: Sequence[CheckedStep], catalog: Catalog, logins: Logins) 
     }
 
 
-def _show_target(operation: Operation, row: CheckedRow) -> dict[str, Any]:
-    target = row.target
-    assert target is not None  # noqa: S101  # the caller looked
+def _show_target(operation: Operation, row: CheckedRow, target: Target) -> dict[str, Any]:
     return {
         "name": target.name,
         "asset_id": target.asset_id,
         "address": target.address,
         "connection": target.connection,
         "credential": (row.bound or {}).get("credential"),
-        #: A parameter names the credential: another login of the asset changes nothing.
+        # A parameter names the credential: another login of the asset changes nothing.
         "fixed": _named_credential(operation, row) is not None,
     }
 
