@@ -102,7 +102,7 @@ def build_parts(settings: Settings, celery: Celery | None = None, *, pool_size: 
     keyring = Keyring.from_settings(settings)
     ledger = Ledger(autocommit)
     roster = Roster(engine)
-    catalog = _load_catalog(settings)
+    catalog = read_catalog(settings)
     return Parts(
         settings=settings,
         engine=engine,
@@ -131,7 +131,8 @@ def build_parts(settings: Settings, celery: Celery | None = None, *, pool_size: 
     )
 
 
-def _load_catalog(settings: Settings) -> Catalog:
+def read_catalog(settings: Settings) -> Catalog:
+    """Every tool file of this host, and what it says as expressions; raises CatalogError."""
     catalog = load_catalog(settings.tool_path, settings.fallback_domain)
     check_promises(catalog)
     return catalog

@@ -39,7 +39,7 @@ class Workshop:
     artifacts: ArtifactStore
     runners: Mapping[str, Runner]
     #: "module:function" of the catalogue to the function.
-    operations: Mapping[str, Callable[..., Any]]
+    operations: dict[str, Callable[..., Any]]
     running: RunningSteps
     live_output: LiveOutput
 

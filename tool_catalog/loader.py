@@ -22,9 +22,9 @@ TOOLS = Path(__file__).parent / "tools"
 NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Catalog:
-    """Every tool there is, by name."""
+    """Every tool there is, by name; who holds it looks here each time, for it can be renewed."""
 
     tools: Mapping[str, Tool]
     #: Tool to its file, and how messages name that.
@@ -35,6 +35,11 @@ class Catalog:
         """SHA-256 over all tool files, hex: two catalogues with the same one are the same."""
         text = "\n".join(f"{name} {tool.digest}" for name, tool in sorted(self.tools.items()))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def take_over(self, newer: "Catalog") -> None:
+        """Hold the tools of another reading from now on."""
+        self.tools, self.files = newer.tools, newer.files
+        self.__dict__.pop("digest", None)
 
     def find(self, name: str) -> Tool:
         """The tool of that name in any case, `_` or `-`; raises UnknownName."""

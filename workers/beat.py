@@ -17,6 +17,7 @@ from app.config import Settings, read_settings
 from app.errors import Unavailable
 from app.firing import Firing
 from app.parts import build_parts
+from app.tool_watch import ToolWatch
 
 _log = logging.getLogger(__name__)
 
@@ -27,13 +28,23 @@ class LedgerScheduler(Scheduler):
     def __init__(self, app: Celery, settings: Settings | None = None, **options: Any) -> None:  # noqa: ANN401  # Celery's options
         self._settings = settings or read_settings()
         self._away = False
+        self._tools: ToolWatch | None = None
         super().__init__(app, **options)
         #: The longest sleep: a schedule that was just added is found after it.
         self._tick_s = min(float(self.max_interval or inf), self._settings.beat_tick_s)
 
     def setup_schedule(self) -> None:
         """Connect to the ledger; a scheduler made only to be described does not."""
-        self._firing = Firing(build_parts(self._settings))
+        parts = build_parts(self._settings)
+        self._firing = Firing(parts)
+        self._tools = ToolWatch(parts)
+        self._tools.start()
+
+    def close(self) -> None:
+        """End what `setup_schedule` began."""
+        if self._tools is not None:
+            self._tools.stop()
+        super().close()
 
     def tick(self, *_: Any, **__: Any) -> float:  # noqa: ANN401  # Celery's test hooks
         """Fire what is due; give the seconds to sleep. A ledger that is away is waited for."""

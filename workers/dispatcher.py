@@ -18,6 +18,7 @@ from app.errors import Unavailable
 from app.parts import Parts, build_parts
 from app.store.listener import Listener
 from app.store.outbox import Lease, Outbox
+from app.tool_watch import ToolWatch
 from app.worker_offer import LIVE_S
 from workers.due import serve_due
 
@@ -136,6 +137,8 @@ def main(settings: Settings) -> None:
     """Dispatch until SIGTERM or SIGINT."""
     stopped = threading.Event()
     parts = build_parts(settings, pool_size=3)
+    watch = ToolWatch(parts)
+    watch.start()
     wake: list[Callable[[], None]] = []
 
     def stop(_number: int, _frame: object) -> None:
@@ -157,4 +160,5 @@ def main(settings: Settings) -> None:
             stopped.wait(settings.dispatch_tick_s)
         finally:
             wake.clear()
+    watch.stop()
     parts.close()

@@ -16,9 +16,11 @@ from app.errors import Unavailable
 from app.parts import Parts, build_parts
 from app.store.db import make_engine
 from app.store.listener import Listener
+from app.tool_watch import ToolWatch
 from app.worker_offer import WorkerOffer
 from tasks.steps import register_run_step
-from tasks.workshop import Workshop, build_workshop
+from tasks.workshop import Workshop, build_workshop, find_operations
+from tool_catalog.loader import Catalog
 from workers.capture import ask_versions, find_capabilities, find_interfaces, find_programs
 from workers.pools import ThreadsPool
 
@@ -46,7 +48,9 @@ class Pulse:
         #: Held while the roster is told something: the later word is the newer one.
         self._telling = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
-        self._search = threading.Thread(target=self._tell_programs, name="programs", daemon=True)
+        self._search = threading.Thread(
+            target=self.tell_programs, args=(shop.catalog,), name="programs", daemon=True
+        )
 
     def start(self) -> None:
         """Begin to beat; versions of programs follow, however long they take to tell."""
@@ -74,9 +78,9 @@ class Pulse:
                 self._shop.running.give_up_repeatable()
                 self._stopped.wait(min(1.0, self._shop.settings.heartbeat_s))
 
-    def _tell_programs(self) -> None:
+    def tell_programs(self, catalog: Catalog) -> None:
         """Ask programs for their versions: on a busy host that takes longer than a lease."""
-        own = find_programs(self._shop.catalog, self.offer.pool.removeprefix(ALL_POOLS))
+        own = find_programs(catalog, self.offer.pool.removeprefix(ALL_POOLS))
         self.offer = replace(self.offer, programs={**self.offer.programs, **ask_versions(own)})
         try:
             self._advertise()
@@ -129,6 +133,7 @@ class FarmStep(bootsteps.StartStopStep):
             interfaces=find_interfaces(),
         )
         self.pulse = Pulse(self.shop, parts, offer)
+        self.tools = ToolWatch(parts, self._serve_tools)
         self._parts = parts
 
     def start(self, _worker: object) -> None:
@@ -136,15 +141,22 @@ class FarmStep(bootsteps.StartStopStep):
         quarantine(self._parts, self.pulse.offer)
         self.shop.live_output.start()
         self.pulse.start()
+        self.tools.start()
 
     def stop(self, _worker: object) -> None:
         """Drain, then let go of everything."""
         drain(self.shop)
+        self.tools.stop()
         self.pulse.stop()
         self.shop.live_output.stop()
         for runner in self.shop.runners.values():
             runner.close()
         self._parts.close()
+
+    def _serve_tools(self, catalog: Catalog) -> None:
+        """Find what another catalogue needs, before it is taken; raises CatalogError."""
+        self.shop.operations.update(find_operations(catalog))
+        self.pulse.tell_programs(catalog)
 
     def terminate(self, worker: object) -> None:
         """Celery calls this instead of `stop` when it is told to hurry."""

@@ -28,6 +28,7 @@ from app.observe.progress import FINAL_CHANNEL, Progress
 from app.parts import Parts
 from app.plan import MAX_BODY_BYTES
 from app.store.listener import Listener
+from app.tool_watch import ToolWatch
 
 #: What has routes; of two that fit a path the first answers.
 _MODULES = (
@@ -66,10 +67,14 @@ def create_api(parts: Parts) -> FastAPI:
     """The application over the farm's parts; its one reader of events lives as long as it."""
     progress = Progress(parts.records, lambda: Listener(parts.engine, FINAL_CHANNEL))
 
+    watch = ToolWatch(parts)
+
     @asynccontextmanager
     async def lifespan(_api: FastAPI) -> AsyncIterator[None]:
         progress.start()
+        watch.start()
         yield
+        watch.stop()
         progress.stop()
 
     api = OpsfarmApi(

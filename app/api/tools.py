@@ -5,8 +5,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from app.api.auth import PartsOfFarm, Viewer
+from app.api.auth import Admin, PartsOfFarm, Viewer
 from app.errors import NotFound
+from app.tool_watch import reload_farm
 from app.worker_offer import REMEMBERED_S
 from tool_catalog.model import Operation
 from tool_catalog.names import UnknownName
@@ -22,6 +23,12 @@ def list_tools(_principal: Viewer, parts: PartsOfFarm) -> dict[str, Any]:
         "digest": parts.catalog.digest,
         "tools": [show_head(tool) for tool in parts.catalog.tools.values()],
     }
+
+
+@router.post("/tools/reload")
+def reload_catalogue(_principal: Admin, parts: PartsOfFarm) -> dict[str, Any]:
+    """Take tool files in that were added or changed, in every process of the farm."""
+    return asdict(reload_farm(parts))
 
 
 @router.get("/tools/{name}")

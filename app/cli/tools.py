@@ -1,4 +1,4 @@
-"""`opsfarm tools`: the catalogue on this machine; needs no farm."""
+"""`opsfarm tools`: the catalogue on this machine; only `reload` needs a farm."""
 
 import importlib
 from pathlib import Path
@@ -8,6 +8,7 @@ import click
 
 from app.cli.complete import complete_tool
 from app.cli.exits import Exit
+from app.cli.farm import open_farm
 from app.cli.output import cell, examples, json_option, note, print_json, print_table, wants_json
 from app.config import read_settings
 from app.errors import NotFound
@@ -24,6 +25,7 @@ from tool_catalog.schema import operation_schema, show_head
         "opsfarm tools show tcpdump",
         "opsfarm tools check",
         "opsfarm tools new uptime automation/linux",
+        "opsfarm tools reload",
     )
 )
 def tools() -> None:
@@ -98,7 +100,7 @@ def _print_operation(tool: Tool, operation: Operation) -> None:
 @tools.command()
 @json_option
 def check() -> None:
-    """Load every tool file; say how each operation was proven, and what is missing.
+    """Load every tool file; say how each is proven.
 
     real: against the real thing; server: a server of the same protocol; double: a stand-in; argv:
     the command was compared. Ends with 2 when there is a fault.
@@ -153,6 +155,23 @@ def new(name: str, folder: str) -> None:
         return
     click.echo(f"{tool_file}\n{case_file}")
     note("both load as they are; change them, then: opsfarm tools check")
+
+
+@tools.command()
+@json_option
+def reload() -> None:
+    """Let a running farm read its tool files anew.
+
+    Each process reads those of its own host. Where one is bad, it keeps what it had.
+    """
+    done = open_farm().http.post("/tools/reload", {})
+    if wants_json():
+        print_json(done)
+        return
+    parts = [
+        f"{kind}: {', '.join(done[kind])}" for kind in ("added", "changed", "removed") if done[kind]
+    ]
+    click.echo(f"{done['tools']} tools; {'; '.join(parts) or 'nothing was changed'}")
 
 
 def _new_site_tool(name: str, folder: Path) -> None:
