@@ -5,7 +5,15 @@ from typing import Any
 
 from app.asset import CRITICALITIES, STATUSES, TYPES
 from app.inputs import INPUT_KEYS, MAX_INPUTS
-from app.plan import MAX_APPROVAL_S, MAX_FAILURES, MAX_ITEMS, MAX_PARALLEL, MAX_STEPS, MAX_TEMPLATE
+from app.plan import (
+    MAX_APPROVAL_S,
+    MAX_FAILURES,
+    MAX_ITEMS,
+    MAX_PARALLEL,
+    MAX_PLAN_S,
+    MAX_STEPS,
+    MAX_TEMPLATE,
+)
 from app.plan_reader import MAX_NAME
 from app.step_reader import DAY_S, MAX_BACKOFF_S, MAX_RETRIES, SHORTEST_S
 from tool_catalog.model import ParameterType
@@ -126,6 +134,12 @@ PLAN: Json = {
         "max_parallel": _PARALLEL,
         "max_failures": FAILURES,
         "on_empty": _ON_EMPTY,
+        "timeout_s": {
+            "type": "number",
+            "minimum": 1,
+            "maximum": MAX_PLAN_S,
+            "description": "For the whole execution; then it is cancelled",
+        },
         "approval_timeout_s": {
             "type": "number",
             "minimum": 1,

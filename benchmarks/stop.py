@@ -76,7 +76,9 @@ class Kind:
     state: str = "running"
 
 
-def step(tool: str, target: str | None, operation: str | None = None, **given: Any) -> dict:  # noqa: ANN401  # any parameters
+def step(
+    tool: str, target: str | None, operation: str | None = None, **given: Any
+) -> dict[str, Any]:  # noqa: ANN401  # any parameters
     """A step of a plan that would go on for a quarter of an hour."""
     wanted = {"tool": tool, "parameters": given, "timeout_s": FOREVER}
     where = {} if target is None else {"targets": target}

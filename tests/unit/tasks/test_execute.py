@@ -46,7 +46,7 @@ operations:
     effect: change
     at: worker
     repeat: transactional
-    python: test:store
+    python: asset:create
     examples: [{parameters: {}}]
 """
 REPEATS = {"read": Repeat.READ, "change": Repeat.NEVER, "again": Repeat.IDEMPOTENT}
@@ -398,7 +398,7 @@ def store(shop, outcome):
             raise outcome
         return outcome
 
-    shop.operations["test:store"] = act
+    shop.operations["asset:create"] = act
 
 
 def test_effect_and_finish_are_one_transaction(shop):
