@@ -100,7 +100,7 @@ faults: $(VENV)/.test ## Hurt a farm in every way we know, on both brokers; ends
 
 .PHONY: bench
 bench: $(VENV)/.test ## Compare with Celery's own chain; prints ratios
-	$(BIN)/python benchmarks/plan_cost.py
+	$(BIN)/python -m benchmarks.plan_cost
 
 .PHONY: lock
 lock: $(VENV)/.test ## Resolve requirements/*.in again into hash-locked *.txt

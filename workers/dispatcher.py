@@ -8,7 +8,8 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from kombu.exceptions import OperationalError
@@ -31,7 +32,26 @@ SLOTS_FACTOR = 4
 RETENTION_S = 600.0
 #: How soon a full queue is looked at again, and the least time between two rounds.
 BUSY_TICK_S = 0.05
+SELDOM_FACTOR = 19
 PACE_S = 0.01
+
+
+class Seldom:
+    """Lets what looks at every waiting row run for a twentieth of the time at most."""
+
+    def __init__(self) -> None:
+        self._not_before: dict[str, float] = {}
+
+    @contextmanager
+    def turn(self, what: str) -> Iterator[bool]:
+        """Whether it is the turn of `what` now."""
+        began = time.monotonic()
+        if began < self._not_before.get(what, 0.0):
+            yield False
+            return
+        yield True
+        ended = time.monotonic()
+        self._not_before[what] = ended + SELDOM_FACTOR * (ended - began)
 
 
 class Dispatcher:
@@ -42,6 +62,7 @@ class Dispatcher:
         self._outbox = Outbox(parts.autocommit)
         self._sweeper = Sweeper(parts, self._outbox)
         self._cleaned_at = time.monotonic()
+        self._seldom = Seldom()
 
     def run_once(self) -> float | None:
         """One whole round; seconds until more can be published, None when nothing waits for time.
@@ -50,8 +71,9 @@ class Dispatcher:
         """
         pause_s = self.publish_once()
         self._sweeper.sweep()
-        if self._outbox.expire_queued():
-            log.warning("steps waited too long for a worker and failed")
+        with self._seldom.turn("expire") as is_turn:
+            if is_turn and self._outbox.expire_queued():
+                log.warning("steps waited too long for a worker and failed")
         if self._outbox.expire_approvals():
             log.warning("approvals expired; what waited for them is cancelled")
         if self._outbox.expire_executions():
@@ -77,7 +99,9 @@ class Dispatcher:
         settings, window = self._parts.settings, self._parts.publisher.window
         slots = self._outbox.live_slots(queue, LIVE_S)
         if slots == 0:
-            self._outbox.tell_unserved(queue)
+            with self._seldom.turn(queue) as is_turn:
+                if is_turn:
+                    self._outbox.tell_unserved(queue)
         window.widen(queue, SLOTS_FACTOR * slots)
         depth = window.depth(queue)
         room = window.room(queue)

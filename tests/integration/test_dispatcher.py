@@ -219,9 +219,10 @@ def test_a_step_that_no_worker_takes_fails_in_time(farm, dispatcher):
     dispatcher.run_once()
     assert farm.result(accepted.execution_id)["state"] == "queued"
     ask(farm, "update steps set queued_at = queued_at - interval '2 s' where state = 'queued'")
-    dispatcher.run_once()
-    row = farm.result(accepted.execution_id)
-    assert (row["state"], row["reason"]) == ("failed", "queue_timeout")
+    farm.wait_until(
+        lambda: dispatcher.run_once() or farm.result(accepted.execution_id)["state"] == "failed", 5
+    )
+    assert farm.result(accepted.execution_id)["reason"] == "queue_timeout"
     dispatcher.run_once()
     assert farm.result(accepted.execution_id, 1)["state"] == "queued"
     assert published(farm)[-1].startswith("test 2")

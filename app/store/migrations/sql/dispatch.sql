@@ -133,7 +133,10 @@ language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     v_capped bigint[] := choose_capped(p_queue, p_limit); v_run jsonb;
 begin
-    with wanted as materialized (
+    with held as materialized (
+        select o.tenant, o.mutex from steps o
+        where o.mutex is not null and o.state in ('running', 'interrupted')
+    ), wanted as materialized (
         select o.id, o.tenant, o.mutex from steps o
         where o.state = 'queued' and o.sent_at is not null and o.mutex is not null
     ), plain as (
@@ -146,8 +149,7 @@ begin
                        or i.sent_at < clock_timestamp() - make_interval(secs => p_resend_s))
                   and (i.not_before is null or i.not_before <= clock_timestamp())
                   and (i.mutex is null or not exists (
-                       select 1 from steps o where o.tenant = i.tenant and o.mutex = i.mutex
-                         and o.state in ('running', 'interrupted')))
+                       select 1 from held h where h.tenant = i.tenant and h.mutex = i.mutex))
                   and (i.mutex is null or not exists (
                        select 1 from wanted w where w.tenant = i.tenant and w.mutex = i.mutex
                          and w.id <> i.id))
