@@ -77,8 +77,11 @@ class Kind:
 
 
 def step(
-    tool: str, target: str | None, operation: str | None = None, **given: Any
-) -> dict[str, Any]:  # noqa: ANN401  # any parameters
+    tool: str,
+    target: str | None,
+    operation: str | None = None,
+    **given: Any,  # noqa: ANN401  # any parameters
+) -> dict[str, Any]:
     """A step of a plan that would go on for a quarter of an hour."""
     wanted = {"tool": tool, "parameters": given, "timeout_s": FOREVER}
     where = {} if target is None else {"targets": target}
