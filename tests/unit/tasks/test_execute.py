@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from app.errors import StepError, Stopped, Unavailable
-from app.step import State, Step, StepResult
+from app.step import Credential, State, Step, StepResult, Target
 from app.store.ledger import Finished, Link, Sending
 from tasks import execute
 from tasks.execute import execute_step
@@ -390,6 +390,37 @@ def test_a_tool_that_this_worker_does_not_know_is_a_named_failure(shop):
     shop.catalog.find = find
     assert run(shop).failure is Reason.INTERNAL
     assert finished(shop)[0].summary == "on worker w: no tool 'test'"
+
+
+def test_what_was_approved_runs_while_the_tools_file_is_the_same(shop):
+    approved = {"tool": shop.catalog.find("test").digest, "credential": None}
+    assert run(shop, "change", bound=approved).failure is None
+    assert shop.ledger.said == ["claim", "arm", "finish"]
+
+
+@pytest.mark.parametrize("operation", ["read", "change", "store"])
+def test_another_tool_file_than_the_approved_one_is_not_run(shop, operation):
+    store(shop, StepResult(State.SUCCEEDED, "kept"))
+    ended = run(shop, operation, bound={"tool": "another", "credential": None})
+    assert ended.failure is Reason.REFUSED_BY_POLICY
+    assert shop.ledger.said == ["claim", "finish"]
+    assert finished(shop)[0].summary == (
+        "not run: the file of test on worker w is not what was approved; submit the plan again"
+    )
+    assert shop.sessions.kept is None
+
+
+@pytest.mark.parametrize(("approved", "now"), [("old", "new"), ("old", None), (None, "new")])
+def test_another_login_than_the_approved_one_is_not_used(shop, approved, now):
+    login = None if now is None else Credential(now, "deploy")
+    shop.secrets = SimpleNamespace(open_credential=lambda _step, _name: login)
+    target = Target("web-01", 1)
+    bound = {"tool": shop.catalog.find("test").digest, "credential": approved}
+    ended = run(shop, "change", bound=bound, target=target)
+    assert ended.failure is Reason.REFUSED_BY_POLICY
+    assert shop.ledger.said == ["claim", "finish"]
+    summary = finished(shop)[0].summary
+    assert f"the credential of web-01 is {now or 'none'}, was {approved or 'none'}" in summary
 
 
 def store(shop, outcome):
