@@ -49,7 +49,7 @@ def test_every_field_is_kept(assets):
         "environment": "production",
         "criticality": "high",
         "os": "AXIS OS 11",
-        "connection": {"type": "http", "port": 443, "verify": True},
+        "connection": {"type": "http", "port": 443, "verify_tls": True},
         "tags": {"floor": 3, "role": "door", "ptz": False},
         "metadata": {"rack": {"row": "B", "unit": 4}, "notes": ["Tür", "日本"]},
     }

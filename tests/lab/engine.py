@@ -136,11 +136,12 @@ def _import(engine: Engine, tree: Path, tag: str) -> None:
     shutil.copy(Path("/") / CERTIFICATES, tree / CERTIFICATES)
     changes = ['CMD ["/bin/bash"]', f"ENV PATH={SEARCHED}"]
     changes += [f"ENV {name}=/{CERTIFICATES}" for name in ("SSL_CERT_FILE", "PIP_CERT")]
-    archive = subprocess.Popen(["tar", "-C", str(tree), "-c", "."], stdout=subprocess.PIPE)
     argv = ["docker", "--host", engine.url, "import"]
     argv += [word for change in changes for word in ("--change", change)]
-    subprocess.run([*argv, "-", tag], stdin=archive.stdout, check=True, capture_output=True)
-    assert archive.wait() == 0
+    tar = ["tar", "-C", str(tree), "-c", "."]
+    with subprocess.Popen(tar, stdout=subprocess.PIPE) as archive:
+        subprocess.run([*argv, "-", tag], stdin=archive.stdout, check=True, capture_output=True)
+    assert archive.returncode == 0
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
