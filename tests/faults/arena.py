@@ -68,7 +68,7 @@ class Arena(AbstractContextManager["Arena"]):
     rabbitmq: RabbitMq | None = None
     more: dict[str, str] = field(default_factory=dict)
     #: How long the farm has to come to rest after a fault.
-    settle_s: float = 60.0
+    settle_s: float = 120.0
 
     def __enter__(self) -> Self:
         self.servers = Servers(self.folder / "servers")
