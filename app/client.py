@@ -109,6 +109,11 @@ class Farm:
         found: list[dict[str, Any]] = self.http.get("/approvals", all=everything)["approvals"]
         return found
 
+    def locks(self) -> list[dict[str, Any]]:
+        """The assets that steps hold now, the oldest first: {lock, held_by, waiting}."""
+        held: list[dict[str, Any]] = self.http.get("/locks")["locks"]
+        return held
+
 
 class Execution:
     """One execution on a farm."""

@@ -113,6 +113,13 @@ def limit_steps(
     return tuple(_limit(step, rules, principal.name, catalog) for step in steps)
 
 
+def tell_cap(cap: Cap) -> str:
+    """A row's limit in words: "2 running systemctl on web-01"."""
+    running = [] if cap.running is None else [f"{cap.running} running {cap.what}"]
+    every = [] if cap.every_s is None else [f"one {cap.what} every {cap.every_s:g} s"]
+    return ", ".join(running + every)
+
+
 def check_limits(rules: Sequence[LimitRule], catalog: Catalog) -> None:
     """Refuse a rule about a tool that there is not: it would hold nobody. Raises UnknownName."""
     for rule in rules:

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any
 
 from app.approval_policy import join_needs
+from app.limits import tell_cap
 from app.plan import CheckedPlan, CheckedRow, CheckedStep
 from app.preview import show_run
 from app.privilege import Login
@@ -31,10 +33,11 @@ def show_dry_run(
     catalog: Catalog,
     workers: Sequence[WorkerOffer],
     logins: Mapping[int, Login],
+    held: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """As the check, and for each row its masked commands, login, lock and the live workers.
 
-    `logins` are those of `named_assets`, by asset.
+    `logins` are those of `named_assets`, by asset; `held` are those who hold `named_locks` now.
     """
     shown = show_check(plan)
     for passes, members in zip(_group(plan), shown["steps"], strict=True):
@@ -48,6 +51,8 @@ def show_dry_run(
             if not step.dynamic
             for command in _commands(step, number if len(passes) > 1 else None, catalog, logins)
         ]
+        for command in members["commands"]:
+            command["blocked_by"] = held.get(command["lock"])
     return shown
 
 
@@ -55,6 +60,11 @@ def named_assets(plan: CheckedPlan) -> set[int]:
     """The ids of the assets that the plan's rows act on."""
     targets = (row.target for step in plan.steps for row in step.rows if row.target)
     return {target.asset_id for target in targets if target.asset_id is not None}
+
+
+def named_locks(plan: CheckedPlan) -> set[str]:
+    """What the plan's rows lock while they run."""
+    return {row.mutex for step in plan.steps for row in step.rows if row.mutex is not None}
 
 
 def _group(plan: CheckedPlan) -> list[list[CheckedStep]]:
@@ -110,6 +120,7 @@ def _commands(
             "item": row.item,
             "connection": row.target.connection if row.target else None,
             "lock": row.mutex,
+            "limits": [tell_cap(cap) for cap in row.caps],
             **show_run(tool, operation, row, step.run_as, _login_of(row, logins)),
         }
         for row in step.rows

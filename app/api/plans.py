@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from app.api.auth import Operator, PartsOfFarm, Viewer
-from app.api.plan_views import named_assets, show_check, show_dry_run
+from app.api.plan_views import named_assets, named_locks, show_check, show_dry_run
 from app.api.shared import Body, Key, WaitS, Watching, show_accepted, wait_for_end
 from app.errors import Malformed
 from app.plan_reader import read_request
@@ -109,4 +109,6 @@ def dry_run_plan(body: Body, principal: Operator, parts: PartsOfFarm) -> dict[st
     """The exact masked commands on each target, against the real inventory; nothing runs."""
     plan = check(open_request(read_request(body), principal, parts), principal, parts)
     logins = parts.vault.logins(principal.tenant, named_assets(plan))
-    return show_dry_run(plan, parts.catalog, parts.roster.offers(LIVE_S), logins)
+    locks = parts.records.list_locks(principal.tenant, sorted(named_locks(plan)))
+    held = {lock["lock"]: lock["held_by"] for lock in locks}
+    return show_dry_run(plan, parts.catalog, parts.roster.offers(LIVE_S), logins, held)

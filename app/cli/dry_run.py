@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from app.cli.output import cell
+from app.cli.waits import tell_holder
 
 _WIDTH = 8
 _LONGEST = 2000
@@ -35,6 +36,10 @@ def _lines(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "verify", f"{_tell_read(verify)}, for {verify['within_s']:g} s until {until}"
     if "undo" in shown:
         yield "undo", shown["undo"]
+    if shown.get("blocked_by"):
+        yield "blocked", tell_holder(shown["blocked_by"])
+    for limit in shown.get("limits", ()):
+        yield "limit", f"at most {limit}"
 
 
 def _tell_read(read: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from app.cli.completion import completion
 from app.cli.deadletter import deadletter
 from app.cli.executions import executions
 from app.cli.farm import OpsfarmGroup
+from app.cli.locks import locks
 from app.cli.output import examples, json_option, share_examples
 from app.cli.plan import plan
 from app.cli.plans import plans
@@ -53,6 +54,7 @@ for _command in (
     credentials,
     principals,
     workers,
+    locks,
     schedules,
     completion,
     *ADMIN_COMMANDS,

@@ -5,6 +5,7 @@ from typing import Any
 
 from app.cli.interrupted import note_interrupted
 from app.cli.output import cell, note, print_output, print_table, print_text
+from app.cli.waits import tell_waits
 from app.outcome import UNSUCCESSFUL
 from app.step import State
 
@@ -26,6 +27,8 @@ def print_steps(execution: Mapping[str, Any]) -> None:
     print_table(["#", "step", "tool", "state", "targets", "seconds", "summary"], rows)
     for step in execution["steps"]:
         note_failures(step)
+    for line in tell_waits(execution["steps"]):
+        note(line)
     note_interrupted(execution)
 
 

@@ -16,6 +16,16 @@ from tests.lab.inventory import AssetBench
 from workers.due import serve_due
 
 DF = {"steps": [{"tool": "df", "parameters": {"path": "/"}, "targets": "local"}]}
+CHMOD = {
+    "steps": [
+        {
+            "tool": "chmod",
+            "operation": "set",
+            "parameters": {"path": "/nowhere", "mode": "600"},
+            "targets": "web-01",
+        }
+    ]
+}
 YAML = b"""
 steps:
   - tool: df
@@ -174,6 +184,7 @@ class TestKeys:
             ("GET", "/tools"),
             ("GET", "/tools/df"),
             ("GET", "/workers"),
+            ("GET", "/locks"),
             ("GET", "/secrets"),
             ("POST", "/secrets"),
             ("DELETE", "/secrets/x"),
@@ -442,6 +453,20 @@ class TestPlans:
         assert step["commands"][0]["command"]["argv"][0] == "df"
         assert "/" in step["commands"][0]["command"]["argv"]
         assert call("GET", "/executions").json()["executions"] == []
+
+    def test_who_holds_an_asset_is_shown_before_and_after_submit(self, api_farm, call):
+        make_hosts(api_farm, "web-01")
+        first = call("POST", "/execute-plan", json=CHMOD).json()["execution_id"]
+        api_farm.claim(first)
+        second = call("POST", "/execute-plan", json=CHMOD).json()["execution_id"]
+        holder = call("GET", f"/executions/{second}").json()["steps"][0]["results"][0]["blocked_by"]
+        assert (holder["execution_id"], holder["step"], holder["state"]) == (
+            first, "chmod", "running"
+        )  # fmt: skip
+        (lock,) = call("GET", "/locks", role=Role.VIEWER).json()["locks"]
+        assert lock == {"lock": lock["lock"], "waiting": 1, "held_by": holder}
+        (command,) = call("POST", "/plans/dry-run", json=CHMOD).json()["steps"][0]["commands"]
+        assert (command["lock"], command["blocked_by"]) == (lock["lock"], holder)
 
     def test_dry_run_hides_secrets(self, call):
         call("POST", "/secrets", json={"name": "hook", "value": "canary-4711"})

@@ -15,6 +15,7 @@ import pytest
 from app.principal import Role
 from app.step import State, StepResult
 from tests.lab.command_line import COMMAND
+from tests.lab.inventory import AssetBench
 from tool_catalog.model import Reason
 
 DF = ["run", "df", "path=/", "--target", "local"]
@@ -305,6 +306,23 @@ class TestVault:
         assert opsfarm("principals", "revoke", "alice", **admin)[0] == 0
         assert api_farm.parts.principals.find(key.strip()) is None
         assert opsfarm("principals", "list")[0] == 2  # an operator may not
+
+
+class TestLocks:
+    def test_who_holds_what_and_who_waits(self, api_farm, opsfarm):
+        AssetBench(api_farm.parts.engine).run("asset-create", hostname="web-01")
+        client = api_farm.client()
+        step = {"tool": "chmod", "operation": "set", "targets": "web-01"}
+        plan = {"steps": [step | {"parameters": {"path": "/nowhere", "mode": "600"}}]}
+        first, second = client.submit(plan), client.submit(plan)
+        api_farm.claim(first.id)
+        status, out, _ = opsfarm("locks")
+        assert status == 0
+        assert first.id in out
+        assert json.loads(opsfarm("locks", "--json")[1])[0]["waiting"] == 1
+        _, _, notes = opsfarm("executions", "show", second.id)
+        words = f"on web-01: blocked by step 1 (chmod) on web-01 of execution {first.id}"
+        assert words in "".join(notes)
 
 
 class TestFinding:

@@ -54,3 +54,17 @@ def test_python_operations_tell_their_parameters(capsys):
     given = {"to": ["ops@example.com"], "subject": "x"}
     shown = lines(capsys, "sendmail", "send", given, target=LOCAL, login=None)
     assert '{"parameters": {"to": ["ops@example.com"], "subject": "x"}}' in shown[1]
+
+
+def test_what_would_have_to_wait(capsys):
+    holder = {"execution_id": "e", "step": "a", "position": 1, "target": None}
+    shown = {
+        "command": {"kind": "argv", "line": "true"},
+        "blocked_by": holder | {"state": "running", "since": "noon"},
+        "limits": ["2 running systemctl"],
+    }
+    print_run("web-01", shown)
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "    blocked by step 1 (a) of execution e, since noon",
+        "    limit   at most 2 running systemctl",
+    ]
