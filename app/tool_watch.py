@@ -12,7 +12,7 @@ from app.errors import Conflict, Unavailable
 from app.parts import Parts, read_catalog
 from app.store.db import guard_unavailable, make_engine
 from app.store.listener import Listener
-from tool_catalog.loader import Catalog
+from tool_catalog.loader import Catalog, read_digest
 from tool_catalog.model import CatalogError
 from tool_catalog.names import UnknownName
 
@@ -62,7 +62,7 @@ def reload_farm(parts: Parts) -> Reloaded:
     """Take the tool files here and tell every process to; raises Conflict where one is bad."""
     try:
         done = reload_tools(parts)
-    except CatalogError as error:
+    except (CatalogError, OSError) as error:
         hint = "mend it and reload again; 'opsfarm tools check' reads the files where you are"
         raise Conflict(f"nothing was taken in: {error}", hint=hint) from None
     with guard_unavailable(), parts.autocommit.connect() as connection:
@@ -97,22 +97,19 @@ class ToolWatch:
     def _run(self) -> None:
         # A connection of its own: it is held for as long as the process lives.
         engine = make_engine(self._parts.settings.database_url, pool_size=1, name="tools")
-        missed = False
         while not self._stopped.is_set():
             try:
                 with Listener(engine, CHANNEL) as listener:
-                    self._serve(listener, missed=missed)
+                    self._serve(listener)
             except Unavailable:
-                missed = True
                 self._stopped.wait(_RECONNECT_S)
         engine.dispose()
 
-    def _serve(self, listener: Listener, *, missed: bool) -> None:
+    def _serve(self, listener: Listener) -> None:
         with self._lock:
             self._listener = listener
         try:
-            if missed:
-                self._take(None)
+            self._catch_up()
             while not self._stopped.is_set():
                 for digest in listener.wait(None)[-1:]:
                     self._take(digest)
@@ -120,12 +117,22 @@ class ToolWatch:
             with self._lock:
                 self._listener = None
 
+    def _catch_up(self) -> None:
+        """What was told since the files were read, while nobody listened, was missed."""
+        try:
+            now = read_digest(self._parts.settings.tool_path)
+        except (CatalogError, OSError) as error:
+            _log.error("the tools stay as they were: %s", error)
+            return
+        if now != self._parts.catalog.digest:
+            self._take(None)
+
     def _take(self, wanted: str | None) -> None:
         if wanted == self._parts.catalog.digest:
             return  # this is the process that was asked
         try:
             done = reload_tools(self._parts, self._prepare)
-        except CatalogError as error:
+        except (CatalogError, OSError) as error:
             _log.error("the tools stay as they were: %s", error)
             return
         _log.info("tools were read anew: %s", done.digest[:12])

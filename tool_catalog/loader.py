@@ -33,8 +33,7 @@ class Catalog:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over all tool files, hex: two catalogues with the same one are the same."""
-        text = "\n".join(f"{name} {tool.digest}" for name, tool in sorted(self.tools.items()))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _digest_of({name: tool.digest for name, tool in self.tools.items()})
 
     def take_over(self, newer: "Catalog") -> None:
         """Hold the tools of another reading from now on."""
@@ -87,6 +86,20 @@ def load_catalog(tool_path: str = "", fallback: Domain = Domain.AUTOMATION) -> C
     return Catalog(dict(sorted(found.items())), files)
 
 
+def read_digest(tool_path: str = "") -> str:
+    """The digest that the catalogue of these files would have, without reading what they say."""
+    paths = (path for path, _ in _find_files(tool_path))
+    return _digest_of({path.stem: _hash(path.read_bytes()) for path in paths})
+
+
+def _digest_of(digests: Mapping[str, str]) -> str:
+    return _hash("\n".join(f"{name} {digest}" for name, digest in sorted(digests.items())).encode())
+
+
+def _hash(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
+
+
 def _find_files(tool_path: str) -> Iterator[tuple[Path, str]]:
     for path in sorted(TOOLS.rglob("*.yaml")):
         yield path, f"tools/{path.relative_to(TOOLS).as_posix()}"
@@ -117,7 +130,7 @@ def load_tool(path: Path, *, fallback: Domain = Domain.AUTOMATION, shown: str = 
             name=path.stem,
             domain=_domain_of(folder, document.value, fallback),
             folder=folder,
-            digest=hashlib.sha256(text).hexdigest(),
+            digest=_hash(text),
         )
         check_functions(tool)
     except BadKey as bad:

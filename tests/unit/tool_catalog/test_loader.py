@@ -166,6 +166,7 @@ def test_the_digest_follows_the_files(tools):
     assert load_catalog().digest == first
     tools("asset/one", tool(summary="Another"))
     assert load_catalog().digest != first
+    assert loader.read_digest() == load_catalog().digest
 
 
 def test_a_catalogue_of_184_tools_loads_quickly(tools, tmp_path):
