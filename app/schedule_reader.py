@@ -10,6 +10,7 @@ from app.calendar import Timing, find_timing_faults
 from app.errors import Fault, PlanRejected
 from app.faults import Faults
 from app.inputs import read_given
+from app.members import read_text
 from app.plan import MAX_REASON, MAX_STRING, Plan
 from app.plan_name import ALLOWED, NAME, PlanName, is_plan_text, read_plan_name
 from app.plan_reader import PlanRequest, fill_plan, read_plan_or_text
@@ -33,7 +34,7 @@ class ScheduleRequest(BaseModel):
     inputs: dict[str, Any] = Field(default_factory=dict)
     limit: Annotated[str, Field(min_length=1, max_length=MAX_STRING)] | None = None
     #: Why it is run; where the policy wants no more, this approves what each run destroys.
-    reason: Annotated[str, Field(min_length=1, max_length=MAX_REASON)] | None = None
+    reason: str | None = None
     #: Five fields: minute, hour, day of month, month, day of week.
     cron: str | None = None
     interval_s: float | None = None
@@ -68,7 +69,8 @@ def read_schedule(body: bytes, now: datetime) -> NewSchedule:
     request = read_body(body, ScheduleRequest, "a schedule", _EXAMPLE)
     noted = Faults(found=find_timing_faults(request.timing, now))
     inputs = read_given(request.inputs, noted)
-    beside = PlanRequest(None, inputs=inputs, limit=request.limit, reason=request.reason)
+    reason = read_text({"reason": request.reason}, "reason", noted, limit=MAX_REASON)
+    beside = PlanRequest(None, inputs=inputs, limit=request.limit, reason=reason)
     given, faults = request.plan, noted.found
     if isinstance(given, str) and not is_plan_text(given):
         stored = read_plan_name(given)

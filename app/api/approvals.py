@@ -8,9 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth import PartsOfFarm, Viewer
 from app.api.sensitive import hide_output
-from app.api.shared import ExecutionId
+from app.api.shared import ExecutionId, Why
 from app.approve import Answer, approve, reject
-from app.plan import MAX_REASON
 from app.principal import Principal
 
 router = APIRouter(tags=["approvals"])
@@ -21,7 +20,7 @@ class ApproveRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    reason: str = Field(default="", max_length=MAX_REASON)
+    reason: Why = ""
     #: Number or id of a step, where several approvals wait.
     step: str | None = Field(default=None, max_length=100)
     #: `digest` of the approval that was looked at, or its first characters (8 or more).
@@ -31,7 +30,7 @@ class ApproveRequest(BaseModel):
 class RejectRequest(ApproveRequest):
     """A no; it says why."""
 
-    reason: str = Field(min_length=1, max_length=MAX_REASON)
+    reason: Annotated[Why, Field(min_length=1)]
 
 
 @router.get("/approvals")

@@ -7,9 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth import PartsOfFarm, Viewer
 from app.api.sensitive import hide_output
-from app.api.shared import ExecutionId
+from app.api.shared import ExecutionId, Why
 from app.decide import Decider, RowName
-from app.plan import MAX_REASON
 from app.store.decisions import Resolution
 
 router = APIRouter(prefix="/executions", tags=["decisions"])
@@ -27,7 +26,7 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    reason: str = Field(default="", max_length=MAX_REASON)
+    reason: Why = ""
 
 
 class Resolving(Decision):

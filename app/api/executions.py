@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth import Operator, PartsOfFarm, Viewer
 from app.api.sensitive import hide_output
-from app.api.shared import ExecutionId, Key, WaitS, Watching, show_accepted, wait_for_end
+from app.api.shared import ExecutionId, Key, WaitS, Watching, Why, show_accepted, wait_for_end
 from app.cancel import cancel
-from app.plan import MAX_REASON
 from app.rerun import Rerun, rerun
 from app.step import ExecutionState
 from app.store.records import EXECUTIONS_LIMIT
@@ -25,7 +24,7 @@ class CancelRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: str = Field(default="", max_length=500)
+    reason: Why = ""
 
 
 class RerunRequest(BaseModel):
@@ -34,7 +33,7 @@ class RerunRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     failed_only: bool = False
-    reason: str | None = Field(default=None, min_length=1, max_length=MAX_REASON)
+    reason: Annotated[Why, Field(min_length=1)] | None = None
 
 
 class Repeating:

@@ -8,9 +8,11 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
+from pydantic import AfterValidator, StringConstraints
 
 from app.api.auth import PartsOfFarm, Viewer
 from app.observe.progress import Progress
+from app.plan import MAX_REASON
 from app.step import FINAL_EXECUTION_STATES
 from app.submit import Accepted
 
@@ -57,6 +59,18 @@ async def wait_for_end(
                 await asyncio.wait_for(changed.wait(), left_s)
 
 
+def _refuse_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a text with a NUL, which no database keeps")
+    return text
+
+
+#: Why somebody does something; kept with it.
+Why = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=MAX_REASON),
+    AfterValidator(_refuse_nul),
+]
 Body = Annotated[bytes, Depends(read_body)]
 Watching = Annotated[Progress, Depends(get_progress)]
 ExecutionId = Annotated[UUID, Depends(find_execution)]

@@ -5,6 +5,7 @@ import pty
 import time
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from select import select
 from threading import Thread
@@ -12,7 +13,8 @@ from threading import Thread
 import pytest
 import requests
 
-from app.errors import Conflict, Forbidden
+from app.errors import Conflict, Forbidden, Malformed, PlanRejected
+from app.firing import Firing
 from app.principal import Role
 from app.safety import DEFAULT_POLICY, read_policy
 from app.store.outbox import Outbox
@@ -377,17 +379,42 @@ def test_a_request_is_one_that_it_takes(api_farm, farm):
     execution = farm.submit(PLAN)
     headers = {"Authorization": f"Bearer {api_farm.keys[Role.APPROVER]}"}
     url = f"{api_farm.url}/executions/{execution.id}"
-    bodies = {"reject": [{}, {"reason": ""}], "approve": [{"digest": "short"}, {"yes": True}]}
+    bodies = {
+        "reject": [{}, {"reason": ""}, {"reason": " "}],
+        "approve": [{"digest": "short"}, {"yes": True}, {"reason": "x" * 501}],
+    }
     for word, given in bodies.items():
-        for body in given:
+        for body in (*given, {"reason": "a\0b"}):
             answer = requests.post(f"{url}/{word}", json=body, headers=headers, timeout=10)
             assert answer.status_code == 400, answer.text
+    assert states(execution) == ["waiting", "pending"]
+
+
+def test_a_reason_to_cancel_is_one_that_can_be_kept(api_farm, farm):
+    execution = farm.submit(PLAN)
+    with pytest.raises(Malformed, match="cannot be read"):
+        execution.cancel("a\0b")
     assert states(execution) == ["waiting", "pending"]
 
 
 def test_a_schedule_carries_its_reason(api_farm, farm):
     body = {"name": "nightly", "plan": PLAN, "interval_s": 60, "reason": "every night"}
     assert farm.http.post("/schedules", body)["reason"] == "every night"
+    for reason in ("", "a\0b", "two\nlines", "x" * 501):
+        with pytest.raises(PlanRejected) as caught:
+            farm.http.post("/schedules", body | {"name": "other", "reason": reason})
+        assert [fault.path for fault in caught.value.faults] == ["reason"]
+
+
+def test_what_a_schedule_starts_has_its_reason(api_farm, farm):
+    body = {"name": "nightly", "plan": PLAN, "interval_s": 60, "reason": "every night"}
+    farm.http.post("/schedules", body)
+    later = datetime.now(UTC) + timedelta(seconds=61)
+    Firing(api_farm.parts, clock=lambda: later).run_once()
+    [execution] = farm.executions()
+    assert (execution["state"], execution["source"]) == ("running", "schedule:nightly")
+    assert execution["reason"] == "every night"
+    assert farm.execution(execution["execution_id"]).approvals()[0]["decision"] == "approved"
 
 
 # The command line.
