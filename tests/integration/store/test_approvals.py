@@ -1,5 +1,7 @@
 """Approvals: nothing begins before somebody said yes to exactly what was shown."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.errors import Conflict, Forbidden, NotFound
@@ -193,6 +195,48 @@ def test_only_a_group_s_members_may(bench, ann):
             Forbidden,
         )
     assert approve(bench, approval, ann, groups=("web", "dba")).decision == "approved"
+
+
+def test_each_group_that_is_needed_must_say_yes(bench, ann):
+    execution, approval = asked(bench, make_step("a"), need=Need("other", {"dba": 1, "net": 1}))
+    assert approve(bench, approval, ann, groups=("dba",)).decision is None
+    unchanged(
+        bench,
+        execution,
+        lambda: approve(bench, approval, bench.add_principal("bob"), groups=("dba",)),
+        "not among those",
+        Forbidden,
+    )
+    eve = bench.add_principal("eve")
+    assert approve(bench, approval, eve, groups=("net", "web")).decision == "approved"
+
+
+def test_one_yes_may_stand_for_several_groups(bench, ann):
+    _, approval = asked(bench, make_step("a"), need=Need("other", {"dba": 1, "approver": 1}))
+    assert approve(bench, approval, ann, groups=("approver", "dba")).decision == "approved"
+
+
+def test_a_dynamic_step_begins_at_once_where_its_reason_came_with_the_plan(bench):
+    late = make_step("late", dynamic=True, template={})
+    plan = replace(make_plan(make_step("a"), late, make_step("b")), reason="planned work")
+    execution = bench.submit(plan).execution_id
+    bench.run(execution, "a")
+    rendered = on_hosts(make_change("late", position=2), ("h1", "h2"))
+    sending = bench.expand(bench.step_id(execution, "late"), rendered, ask=replace(ASK, need=SELF))
+    assert [link.tool for link in sending.run] == ["late", "late"]
+    assert bench.states(execution) == ["succeeded", "queued", "queued", "pending"]
+    [approval] = bench.records.list_approvals("default", execution, decided=True)
+    assert (approval["decision"], approval["decided_by"], approval["reason"]) == (
+        "approved",
+        "ops",
+        "planned work",
+    )
+
+
+def test_a_reason_is_not_enough_where_somebody_else_must(bench):
+    plan = replace(make_plan(make_change("a")), reason="planned work")
+    opened = bench.submit(plan, ask=ASK)
+    assert (opened.state, bench.states(opened.execution_id)) == ("waiting", ["waiting"])
 
 
 def test_it_is_decided_once(bench, ann):
