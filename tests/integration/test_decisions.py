@@ -212,12 +212,16 @@ def test_a_retry_of_what_was_cancelled_is_refused(farm, interrupt):
     assert execution.resolve("act", "skip", WHY)["state"] == "cancelled"
 
 
-def test_a_reason_that_no_database_keeps_is_kept_without_it(farm, interrupt):
+def test_a_reason_that_no_database_keeps_is_refused_and_nothing_changes(farm, interrupt, unchanged):
     execution = farm.submit({"steps": [RUN]})
-    step = interrupt(execution)
-    execution.resolve("act", "succeeded", "it\0runs")
-    [told] = farm.dead_letters.show(step.id)["history"][-1:]
-    assert told["data"]["resolved"]["why"] == "it\ufffdruns"
+    interrupt(execution)
+    before = unchanged(execution)
+    with pytest.raises(Malformed) as info:
+        execution.resolve("act", "succeeded", "it\0runs")
+    [fault] = info.value.faults
+    assert fault.path == "reason"
+    assert "a text with a NUL" in str(fault)
+    assert unchanged(execution) == before
 
 
 def test_a_person_sees_what_there_is_to_know_and_the_commands_to_choose_from(

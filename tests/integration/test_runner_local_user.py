@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -52,15 +53,19 @@ def test_root_stays_root_where_nobody_else_is_named(runner):
         assert raw.stdout == b"root\n"
 
 
-def test_what_root_runs_as_another_ends_with_its_children(runner, tmp_path):
-    tmp_path.chmod(0o777)
-    pids = tmp_path / "pids"
+@pytest.fixture
+def shared_folder():
+    """A folder that every user reaches; those of pytest are for its own user alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+def test_what_root_runs_as_another_ends_with_its_children(runner, shared_folder):
+    pids = shared_folder / "pids"
     cancelled = threading.Event()
     thread, _ = act_once(pids, cancelled.set)
     script = f"setsid sleep 300 & echo $$ $! > {pids}.new; mv {pids}.new {pids}; wait"
-    for folder in tmp_path.parents:
-        if folder.name.startswith("pytest-"):
-            folder.chmod(0o755)
     with pytest.raises(Stopped) as info:
         runner.run(shell(script, run_as="daemon"), LOCAL, None, control(cancelled=cancelled))
     thread.join()
