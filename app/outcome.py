@@ -74,7 +74,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], *, section: str = "main") -> di
     return step
 
 
-def derive_state(rows: Sequence[Mapping[str, Any]], *, cancel_requested: bool) -> ExecutionState:
+def derive_state(rows: Sequence[Mapping[str, Any]]) -> ExecutionState:
     """The state of an execution: a pure function of its rows' states, first match.
 
     A row that waits for a decision makes the execution `waiting` only when nothing can move
@@ -90,10 +90,7 @@ def derive_state(rows: Sequence[Mapping[str, Any]], *, cancel_requested: bool) -
         return ExecutionState.WAITING if waits else ExecutionState.RUNNING
     if State.FAILED in states:
         return ExecutionState.FAILED
-    stopped_unrun = cancel_requested and State.SUCCEEDED not in states
-    if State.CANCELLED in states or stopped_unrun:
-        return ExecutionState.CANCELLED
-    return ExecutionState.SUCCEEDED
+    return ExecutionState.CANCELLED if State.CANCELLED in states else ExecutionState.SUCCEEDED
 
 
 def _show_row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,12 +47,15 @@ _UNSERVED = """
             nullif(array_to_string(array(
                 select jsonb_array_elements_text(needs -> 'capabilities')), ', '), ''), queue)
         || coalesce(' on ' || (needs ->> 'vantage'), '')
-    where state = 'queued' and queue = :queue and reason is null
+    where id in (
+        select id from steps where state = 'queued' and queue = :queue and reason is null
+        for update skip locked)
 """
 _OLD = """
     delete from executions where id in (
         select id from executions
-        where finished_at < now() - make_interval(days => :days) limit :limit)
+        where finished_at < now() - make_interval(days => :days)
+        order by id limit :limit for update skip locked)
 """
 _OLD_CHUNKS = "delete from output_chunks where at < now() - make_interval(days => :days)"
 _OLD_EVENTS = """

@@ -25,6 +25,16 @@ TENANT = "default"
 WORKER = "automation@test"
 QUEUES = ("automation",)
 WAIT_S = 10
+#: The tables that the ledger's functions write.
+WRITTEN = (
+    "executions",
+    "steps",
+    "approvals",
+    "events",
+    "failure_counts",
+    "dropouts",
+    "cap_starts",
+)
 
 
 def make_step(key: str = "read", **members: Any) -> CheckedStep:
@@ -157,6 +167,19 @@ class LedgerBench:
         """Id of one row."""
         return self.rows(execution_id, key)[index]["id"]
 
+    def snapshot(self) -> dict[str, list[dict[str, Any]]]:
+        """Every row that the ledger holds, whole."""
+        return {
+            table: self.ask(f"select * from {table} order by {table}::text") for table in WRITTEN
+        }
+
+    @contextmanager
+    def unchanged(self):
+        """What happens inside must be refused without a trace."""
+        before = self.snapshot()
+        yield
+        assert self.snapshot() == before
+
     def claim(self, execution_id: UUID, key: str, index: int = 0, **as_whom: Any) -> Step | None:
         """Try to claim a row as the message of its present attempt would."""
         row = self.rows(execution_id, key)[index]
@@ -204,8 +227,12 @@ class LedgerBench:
 
     def wait_for_lock(self) -> None:
         """Return once some other session of this database waits for a lock."""
-        wait_until(
-            lambda: self.ask(
+        wait_until(self.is_waiting)
+
+    def is_waiting(self) -> bool:
+        """Whether some session of this database waits for a lock."""
+        return bool(
+            self.ask(
                 "select 1 from pg_stat_activity"
                 " where datname = current_database() and wait_event_type = 'Lock'"
             )
@@ -239,6 +266,10 @@ class InThread:
             self._given.append(function(*arguments))
         except BaseException as error:  # noqa: BLE001  # handed to the test's own thread
             self._error = error
+
+    def is_over(self) -> bool:
+        """Whether the call has come back."""
+        return not self._thread.is_alive()
 
     def result(self) -> Any:
         """Wait for the end; raises what the call raised."""

@@ -233,7 +233,7 @@ def test_two_ends_of_one_step_at_once_count_once(bench):
     answers = all_at_once([lambda: bench.finish(step), lambda: bench.finish(step, FAILED)] * 3)
     assert sum(each.accepted for each in answers) == 1
     row = bench.execution(execution)
-    assert row["state"] == derive_state(bench.rows(execution), cancel_requested=False)
+    assert row["state"] == derive_state(bench.rows(execution))
 
 
 @pytest.mark.parametrize("word", ["finish_step", "reap_step"])

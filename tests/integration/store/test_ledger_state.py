@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.errors import Conflict
-from app.outcome import derive_state
 from app.plan import Ask, CheckedStep, Need
 from app.principal import Principal
 from app.step import FINAL_STATES, State, Step
 from app.store.decisions import Resolution, Voice
 from tests.lab.ledger_bench import FAILED, LedgerBench, done, make_plan, make_step
+from tests.lab.ledger_books import check, check_events, check_mutexes
 from tests.lab.shapes import Batches, LateBlock, lay_out, on_hosts
 from tool_catalog.model import Effect, Reason, Repeat
 
@@ -219,146 +219,6 @@ EVENTS = st.tuples(
     st.sampled_from([*["claim"] * 5, *WORDS, "arm", "late", "expand", "skip", "cancel", *DECIDED]),
     st.integers(0, 20),
 )
-
-
-def check(bench: LedgerBench, execution_id) -> None:
-    """What must hold after every event."""
-    row, steps = bench.execution(execution_id), bench.rows(execution_id)
-    by_state = {state: sum(s["state"] == state for s in steps) for state in State}
-    asked = row["cancel_requested_at"] is not None
-    assert row["state"] == derive_state(steps, cancel_requested=asked)
-    assert row["failed"] == by_state[State.FAILED]
-    assert row["cancelled"] == by_state[State.CANCELLED]
-    assert row["interrupted"] == by_state[State.INTERRUPTED]
-    assert row["waiting"] == by_state[State.WAITING]
-    here = [s for s in steps if s["stage"] == row["stage"]]
-    assert row["stage_open"] == sum(s["state"] not in FINAL_STATES for s in here)
-    assert all(s["state"] in FINAL_STATES for s in steps if s["stage"] < row["stage"])
-    later = {s["state"] for s in steps if s["stage"] > row["stage"]}
-    finished = {State.SUCCEEDED} if row["run"] > 1 else set()
-    assert later <= {State.PENDING, State.CANCELLED, State.SKIPPED} | finished
-    assert {s["stage"] for s in steps} == set(range(row["stages"])), "no stage is empty"
-    check_held(here)
-    check_failures(row, steps)
-    is_final = all(s["state"] in FINAL_STATES for s in steps)
-    assert (row["finished_at"] is not None) == is_final == (row["stage"] == row["stages"])
-
-
-def check_held(here: list[dict]) -> None:
-    """Of a step with `max_parallel` so many rows are under way, and no row waits for nothing."""
-    for position in {s["position"] for s in here if s["max_parallel"] is not None}:
-        rows = [s for s in here if s["position"] == position]
-        held = sum(s["state"] == State.PENDING for s in rows)
-        closed = FINAL_STATES | {State.WAITING}
-        under_way = sum(s["state"] not in closed for s in rows) - held
-        most = rows[0]["max_parallel"]
-        assert under_way == most if held else under_way <= most
-    unlimited = [s for s in here if s["max_parallel"] is None]
-    assert not any(s["state"] == State.PENDING for s in unlimited)
-
-
-def check_failures(row: dict, steps: list[dict]) -> None:
-    """Whom a block leaves out, what is given up, and whether the plan stops: as the rows say."""
-    if any(s["reason"] == "not_approved" for s in steps) and row["cancel_below"] == row["stages"]:
-        return  # it never began
-    stops = any(
-        _ended_badly(s) and s["block"] is None
-        and (s["max_failures"] is None or s["state"] == State.CANCELLED)
-        and s["on_failure"] == "stop" and s["stage"] < row["finally_stage"]
-        for s in steps
-    )  # fmt: skip
-    limited = {}
-    for s in steps:
-        if s["max_failures"] is not None:
-            scope = ("block", s["block"]) if s["block"] else ("step", s["position"])
-            limited.setdefault(scope, []).append(s)
-    for (kind, _), rows in limited.items():
-        failed = _failures(kind, rows)
-        if len(failed) <= rows[0]["max_failures"] and not _broken(kind, rows):
-            _check_left_out(rows, failed, row)
-            continue
-        open_states = {s["state"] for s in rows if s["started_at"] is None} - FINAL_STATES
-        assert not open_states, "what has not begun is skipped"
-        means = rows[0]["block_on_failure"] or rows[0]["on_failure"]
-        stops |= means == "stop" and rows[0]["stage"] < row["finally_stage"]
-    assert row["stopping"] == stops
-    others = {id(s) for rows in limited.values() for s in rows}
-    skipped = [s for s in steps if _was_skipped(s) and id(s) not in others]
-    assert not skipped or row["stopping"] or row["run"] > 1
-
-
-def _ended_badly(s: dict) -> bool:
-    """It failed, or nobody approved it."""
-    return s["state"] == State.FAILED or s["reason"] == "not_approved"
-
-
-def _was_skipped(s: dict) -> bool:
-    """By the ledger, for what others did: not by its condition, nor by a person."""
-    return s["state"] == State.SKIPPED and not s["dynamic"] and s["reason"] != "resolved"
-
-
-def _failures(kind: str, rows: list[dict]) -> dict[str, int]:
-    """Who failed, and in which stage first."""
-    found: dict[str, int] = {}
-    for s in sorted(rows, key=lambda s: s["stage"]):
-        if s["state"] != State.FAILED or (kind == "block" and s["on_failure"] == "continue"):
-            continue
-        batch = (s["template"] or {}).get("batch")
-        names = [s["target"]["name"]] if s["target"] else batch or [f"#{s['id']}"]
-        for name in names if kind == "block" else [str(s["id"])]:
-            found.setdefault(name, s["stage"])
-    return found
-
-
-def _broken(kind: str, rows: list[dict]) -> bool:
-    """A block that could not be rendered, or was not approved."""
-    return kind == "block" and any(
-        (s["state"] == State.FAILED and "block" in (s["template"] or {}))
-        or s["reason"] == "not_approved"
-        for s in rows
-    )
-
-
-def _check_left_out(rows: list[dict], failed: dict[str, int], row: dict) -> None:
-    for s in rows:
-        since = failed.get(s["target"]["name"]) if s["target"] and s["block"] else None
-        if since is not None and s["stage"] > since:
-            allowed = {State.PENDING, State.WAITING, State.SKIPPED, State.CANCELLED}
-            assert s["state"] in allowed or row["run"] > 1
-        elif _was_skipped(s):  # in the same stage: it was rendered after its target had failed
-            assert since == s["stage"] or row["stopping"] or row["run"] > 1
-
-
-def check_mutexes(bench: LedgerBench) -> None:
-    """At most one holder each."""
-    holders = bench.ask(
-        "select count(*) as n from steps where mutex is not null"
-        " and state in ('running', 'interrupted') group by tenant, mutex"
-    )
-    assert all(row["n"] == 1 for row in holders)
-
-
-def check_events(bench: LedgerBench, execution_id) -> None:
-    """Replaying what was told gives the states that are stored."""
-    told: dict[int, str] = {}
-    ended = None
-    for event in bench.ask(
-        "select * from events where execution_id = :id order by xid, id", id=execution_id
-    ):
-        if event["kind"].startswith("step."):
-            told[event["step_id"]] = event["kind"].removeprefix("step.")
-        elif event["kind"] == "execution.finished":
-            assert ended is None, "an execution ends once each time that it was started"
-            ended = event["data"]["state"]
-        elif event["kind"] == "execution.resumed":
-            ended = None
-    for row in bench.rows(execution_id):
-        if row["id"] in told and row["state"] not in KEPT:
-            assert told[row["id"]] == row["state"]
-        elif row["state"] not in KEPT:
-            assert row["state"] == "queued"
-    stored = bench.execution(execution_id)
-    assert ended == (stored["state"] if stored["finished_at"] else None)
 
 
 @pytest.fixture

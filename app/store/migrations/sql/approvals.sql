@@ -176,13 +176,13 @@ end $$;
 create function expire_approvals(p_limit int) returns int
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    a approvals; v_count int := 0;
+    a approvals; v_count int := 0; v_answer jsonb;
 begin
     for a in select * from approvals
              where decision is null and expires_at <= clock_timestamp()
              order by execution_id, id limit p_limit loop
-        perform end_approval(a.tenant, a.id, 'expired', null, 'nobody answered in time', 0);
-        v_count := v_count + 1;
+        v_answer := end_approval(a.tenant, a.id, 'expired', null, 'nobody answered in time', 0);
+        if (v_answer ->> 'accepted')::boolean then v_count := v_count + 1; end if;
     end loop;
     return v_count;
 end $$;

@@ -8,7 +8,7 @@ language sql as $$
           and blocked_by is null  -- the dispatcher looks whether its mutex is free,
           and caps is null        -- and whether its limits have room
           and (not_before is null or not_before <= clock_timestamp())
-        order by id limit p_send
+        order by id limit p_send for update
     ), sent as (
         update steps s set sent_at = clock_timestamp(), sends = sends + 1
         from chosen where s.id = chosen.id returning s.id
@@ -61,27 +61,34 @@ begin
     return v_ids;
 end $$;
 
--- Messages that were not delivered, or that a stopping worker will not serve.
+-- Messages that were not delivered, or that a stopping worker will not serve. A row that somebody
+-- else has in hand is not waited for: holding some rows and waiting for others would be a circle
+-- with whoever cancels them. If it stays queued it is published again in its time.
 create function unsend_steps(p_steps bigint[]) returns int
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     v_rows int;
 begin
     update steps set sent_at = null, sends = sends - 1
-    where id = any (p_steps) and state = 'queued' and sent_at is not null;
+    where id in (
+        select id from steps where id = any (p_steps) and state = 'queued' and sent_at is not null
+        for update skip locked);
     get diagnostics v_rows = row_count;
     perform pg_notify('opsfarm_dispatch', 'unsent');
     return v_rows;
 end $$;
 
--- A queue was emptied: what was published to it and not claimed is published again.
+-- A queue was emptied: what was published to it and not claimed is published again. As above.
 create function unsend_queue(p_queue text) returns int
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     v_rows int;
 begin
     update steps set sent_at = null
-    where queue = p_queue and state = 'queued' and sent_at is not null and may_touch(domain);
+    where id in (
+        select id from steps
+        where queue = p_queue and state = 'queued' and sent_at is not null and may_touch(domain)
+        for update skip locked);
     get diagnostics v_rows = row_count;
     perform pg_notify('opsfarm_dispatch', 'unsent');
     return v_rows;
@@ -188,7 +195,7 @@ end $$;
 create function expire_queued(p_limit int) returns int
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-    r record; v_count int := 0;
+    r record; v_count int := 0; v_answer jsonb;
 begin
     for r in select s.id, s.queue_timeout_s, s.queue, (
                         select h.id from steps h where h.tenant = s.tenant and h.mutex = s.mutex
@@ -199,7 +206,7 @@ begin
              where s.state = 'queued'
                and s.queued_at < clock_timestamp() - make_interval(secs => s.queue_timeout_s)
              order by s.execution_id, s.id limit p_limit loop
-        perform settle(r.id, null, '{queued}', 'failed', 'queue_timeout', jsonb_build_object(
+        v_answer := settle(r.id, null, '{queued}', 'failed', 'queue_timeout', jsonb_build_object(
             'summary', case when r.held_back is not null
                 then format('not begun within %s s; %s', r.queue_timeout_s, r.held_back)
             when r.blocked_by is null
@@ -207,7 +214,7 @@ begin
                             r.queue_timeout_s)
                 else format('step %s held its asset for more than %s s', r.blocked_by,
                             r.queue_timeout_s) end), null, 0);
-        v_count := v_count + 1;
+        if (v_answer ->> 'accepted')::boolean then v_count := v_count + 1; end if;
     end loop;
     return v_count;
 end $$;

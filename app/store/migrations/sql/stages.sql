@@ -22,15 +22,19 @@ create function close_unstarted(
 declare
     v_all int; v_here int; v_waiting int;
 begin
-    with closed as (
-        update steps set state = p_state, reason = p_reason, finished_at = clock_timestamp(),
-            result = case when p_summary is null then result
-                          else jsonb_build_object('summary', p_summary) end
+    with wanted as (
+        select id from steps
         where execution_id = e.id and stage >= p_from and stage < p_below and state = any (p_states)
           and (p_state = 'cancelled' or state <> 'queued' or started_at is null)
           and (p_block is null or block = p_block)
           and (p_position is null or position = p_position)
-        returning steps.*
+        order by id for update
+    ), closed as (
+        update steps s set state = p_state, reason = p_reason, finished_at = clock_timestamp(),
+            result = case when p_summary is null then result
+                          else jsonb_build_object('summary', p_summary) end
+        from wanted where s.id = wanted.id
+        returning s.*
     ), told as (
         insert into events (tenant, execution_id, step_id, kind, actor, data)
         select c.tenant, c.execution_id, c.id, 'step.' || p_state, null,
