@@ -60,11 +60,11 @@ class ApprovalRule(BaseModel):
             return Need("other", {self.need.group: self.need.count})
         return _NEEDS[self.need]
 
-    def fits(self, step: CheckedStep) -> bool:
+    def fits(self, tool: str, effect: Effect) -> bool:
         """Whether it is about such a step, wherever that acts."""
-        if self.effect is not None and step.effect is not self.effect:
+        if self.effect is not None and effect is not self.effect:
             return False
-        return self.tools is None or normalise(step.tool) in {normalise(t) for t in self.tools}
+        return self.tools is None or normalise(tool) in {normalise(t) for t in self.tools}
 
 
 def check_rules(rules: Sequence[ApprovalRule], groups: Mapping[str, Sequence[str]]) -> None:
@@ -99,13 +99,19 @@ def find_need(step: CheckedStep, rules: Sequence[ApprovalRule], members: Members
     needs: list[Need | None] = []
     left = {row.target.asset_id if row.target else None for row in step.rows}
     for number, rule in enumerate(rules):
-        if not left or not rule.fits(step):
+        if not left or not rule.fits(step.tool, step.effect):
             continue
         caught = left if rule.where is None else left & members.get(number, left)
         if caught:
             needs.append(rule.asks())
         left -= caught
     return join_needs(needs)
+
+
+def find_plain_need(tool: str, effect: Effect, rules: Sequence[ApprovalRule]) -> Need | None:
+    """What a tool needs that acts on no asset: no rule with a selector fits it."""
+    fitting = (rule for rule in rules if rule.where is None and rule.fits(tool, effect))
+    return next((rule.asks() for rule in fitting), None)
 
 
 def join_needs(needs: Iterable[Need | None]) -> Need | None:
@@ -129,7 +135,7 @@ def find_members(
     """Which of the steps' assets each rule's selector means; a question for each such rule."""
     members: dict[int, frozenset[int]] = {}
     for number, rule in enumerate(rules):
-        fitting = [step for step in steps if rule.fits(step)]
+        fitting = [step for step in steps if rule.fits(step.tool, step.effect)]
         if rule.where is None or not fitting:
             continue
         targets = {row.target.asset_id for step in fitting for row in step.rows if row.target}

@@ -1,7 +1,7 @@
 """What somebody is asked to say yes to: shown whole, and bound to a digest (pure)."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -10,14 +10,20 @@ from app.approval_policy import join_needs
 from app.json_text import write_json
 from app.plan import Ask, CheckedRow, CheckedStep
 from app.preview import show_run
-from app.privilege import Login
+from app.privilege import Login, show_login, tell_login
 from app.step import Target
 from app.store.rows import need_json, target_json
+from app.undo import lasts
 from tool_catalog.loader import Catalog
 from tool_catalog.model import Operation, ParameterType
 from tool_catalog.names import UnknownName
 
 Logins = Mapping[int, Login]
+#: By asset, how it is reached now; what is gone, or rests, is not in it.
+Targets = Mapping[int, Target]
+
+#: What of a target decides where a command arrives.
+_PLACE = ("name", "address", "connection", "port", "options")
 
 
 def asking_assets(steps: Iterable[CheckedStep]) -> set[int]:
@@ -48,20 +54,18 @@ def make_ask(
     return Ask(_digest(asking), {"steps": shown}, expires_s, need)
 
 
-def find_changes(shown: Mapping[str, Any], catalog: Catalog, logins: Logins) -> list[str]:
-    """What is not any more as it was when it was asked for: tools' files, credentials."""
+def find_changes(
+    shown: Mapping[str, Any], catalog: Catalog, logins: Logins, targets: Targets
+) -> list[str]:
+    """What is not any more as it was when it was asked for: tools' files, targets, logins."""
     changes: dict[str, None] = {}
     for step in shown["steps"]:
         if _digest_of(step["tool"], catalog) != step["tool_digest"]:
             changes[f"the file of {step['tool']} changed"] = None
         for target in (each for command in step["commands"] for each in command["targets"]):
-            if target["fixed"] or target["asset_id"] is None:
-                continue
-            login = logins.get(target["asset_id"])
-            now = None if login is None else login.name
-            if now != target["credential"]:
-                was = target["credential"] or "none"
-                changes[f"the credential of {target['name']} was {was}, is {now or 'none'}"] = None
+            if target["asset_id"] is not None:
+                changes |= dict.fromkeys(_find_moved(target, targets))
+                changes |= dict.fromkeys(_find_login(target, logins))
     return list(changes)
 
 
@@ -72,23 +76,43 @@ def shown_assets(shown: Mapping[str, Any]) -> set[int]:
     return {each for each in ids if each is not None}
 
 
+def _find_moved(shown: Mapping[str, Any], targets: Targets) -> Iterator[str]:
+    target = targets.get(shown["asset_id"])
+    if target is None:
+        yield f"{shown['name']} is gone, in maintenance or retired"
+        return
+    now = target_json(target) or {}
+    for name in _PLACE:
+        if now[name] != shown[name]:
+            told = f" was {shown[name]}, is {now[name]}" if name != "options" else " changed"
+            yield f"the {name if name != 'options' else 'connection'} of {shown['name']}{told}"
+
+
+def _find_login(shown: Mapping[str, Any], logins: Logins) -> Iterator[str]:
+    now = show_login(logins.get(shown["asset_id"]))
+    if not shown["fixed"] and any(now[name] != shown[name] for name in now):
+        was = tell_login(shown)
+        yield f"the credential of {shown['name']} was {was}, is {tell_login(now)}"
+
+
 def _bind(step: CheckedStep, catalog: Catalog, logins: Logins) -> CheckedStep:
     tool = catalog.find(step.tool)
     operation = catalog.operation(tool, step.operation)
     rows = (
-        replace(row, bound={"tool": tool.digest, "credential": _credential(operation, row, logins)})
+        replace(row, bound={"tool": tool.digest, "login": _login(operation, row, logins)})
         for row in step.rows
     )
     return replace(step, rows=tuple(rows))
 
 
-def _credential(operation: Operation, row: CheckedRow, logins: Logins) -> str | None:
-    """The name of the login that a row uses: the one that it names, else its asset's."""
-    if operation.at != "target" or row.target is None or row.target.asset_id is None:
-        return None
+def _login(operation: Operation, row: CheckedRow, logins: Logins) -> dict[str, Any]:
+    """The login that a row uses: the one that it names, by name alone, else its asset's."""
     named = _named_credential(operation, row)
-    login = logins.get(row.target.asset_id)
-    return named or (None if login is None else login.name)
+    if named is not None:
+        return {"credential": named}
+    if operation.at != "target" or row.target is None or row.target.asset_id is None:
+        return show_login(None)
+    return show_login(logins.get(row.target.asset_id))
 
 
 def _named_credential(operation: Operation, row: CheckedRow) -> str | None:
@@ -103,10 +127,11 @@ def _show_step(passes: Sequence[CheckedStep], catalog: Catalog, logins: Logins) 
     tool = catalog.find(step.tool)
     operation = catalog.operation(tool, step.operation)
     commands: dict[str, dict[str, Any]] = {}
+    no_login = show_login(None)
     for row in (row for each in passes for row in each.rows):
         login = logins.get(row.target.asset_id or 0) if row.target else None
         run = show_run(tool, operation, row, step.run_as, login)
-        run = {"item": row.item} | {k: v for k, v in run.items() if k != "credential"}
+        run = {"item": row.item} | {k: v for k, v in run.items() if k not in no_login}
         shown = commands.setdefault(write_json(run), {**run, "targets": []})
         if row.target is not None:
             shown["targets"].append(_show_target(operation, row, row.target))
@@ -118,21 +143,16 @@ def _show_step(passes: Sequence[CheckedStep], catalog: Catalog, logins: Logins) 
         "effect": step.effect.value,
         "run_as": step.run_as,
         "needs": need_json(step.approval),
+        "lasts": lasts(step, catalog),
         "tool_digest": tool.digest,
         "commands": list(commands.values()),
     }
 
 
 def _show_target(operation: Operation, row: CheckedRow, target: Target) -> dict[str, Any]:
-    return {
-        "name": target.name,
-        "asset_id": target.asset_id,
-        "address": target.address,
-        "connection": target.connection,
-        "credential": (row.bound or {}).get("credential"),
-        # A parameter names the credential: another login of the asset changes nothing.
-        "fixed": _named_credential(operation, row) is not None,
-    }
+    own = operation.at == "target" and _named_credential(operation, row) is None
+    # Where the asset's own login is not used, another one changes nothing.
+    return {**(target_json(target) or {}), **(row.bound or {})["login"], "fixed": not own}
 
 
 def _digest(steps: Sequence[CheckedStep]) -> str:

@@ -1,6 +1,6 @@
 """The approval story: what waits for a yes, who may give it, and what a yes or a no does."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -8,8 +8,10 @@ from uuid import UUID
 from app.approval_policy import APPROVERS
 from app.approvals import find_changes, shown_assets
 from app.errors import Conflict, Forbidden
-from app.parts import Parts
+from app.parts import FarmView, Parts
 from app.principal import Principal, Role
+from app.selector import Selector
+from app.step import Target
 from app.store.decisions import Voice
 
 _ALL = "'opsfarm approvals list --all'"
@@ -112,14 +114,21 @@ def _refuse_settled(
 
 def _refuse_changed(approval: Mapping[str, Any], principal: Principal, parts: Parts) -> None:
     shown = approval["shown"]
-    logins = parts.vault.logins(principal.tenant, shown_assets(shown))
-    changes = find_changes(shown, parts.catalog, logins)
+    farm, assets = FarmView(parts, principal.tenant), shown_assets(shown)
+    changes = find_changes(shown, parts.catalog, farm.logins(assets), _find_targets(assets, farm))
     if changes:
         raise Conflict(
             f"approval {approval['id']}: what would run is not what was asked for: "
             + "; ".join(changes[:3]),
             hint="reject it, and submit the plan again",
         )
+
+
+def _find_targets(assets: Collection[int], farm: FarmView) -> dict[int, Target]:
+    if not assets:
+        return {}
+    found = farm.select(Selector(where={"id": tuple(map(str, sorted(assets)))})).targets
+    return {target.asset_id: target for target in found if target.asset_id is not None}
 
 
 def _groups_of(principal: Principal, parts: Parts) -> tuple[str, ...]:

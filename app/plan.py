@@ -159,7 +159,7 @@ class CheckedRow:
     mutex: str | None = None
     #: The row's item of `for_each`.
     item: Any = None
-    #: What was approved and must still hold when it runs: {"tool": digest, "credential": name}.
+    #: What was approved and must still hold when it runs: {"tool": digest, "login": {...}}.
     bound: Mapping[str, Any] | None = None
     caps: tuple[Cap, ...] = ()
     #: The row that this one reverses.

@@ -6,7 +6,7 @@ from typing import Any
 from app.command import build_command, show_command
 from app.errors import StepError
 from app.plan import CheckedRow
-from app.privilege import Login, find_user, sudo_prefix
+from app.privilege import Login, find_user, show_login, sudo_prefix
 from app.step import LOCAL
 from tool_catalog.links import LinkError, link_parameters
 from tool_catalog.model import Operation, Tool
@@ -21,10 +21,8 @@ def show_run(
     Parameters hold secrets by name only, so they may be shown.
     """
     asked = _Asked(tool, row, run_as, login)
-    shown: dict[str, Any] = {
-        "credential": None if login is None else login.name,
-        "command": asked.show(operation, row.parameters),
-    }
+    used = login if operation.at == "target" else None
+    shown = show_login(used) | {"command": asked.show(operation, row.parameters)}
     if operation.before is not None:
         shown["before"] = asked.show_read(operation.before, {})
     if operation.verify is not None:

@@ -50,6 +50,24 @@ class KnownLogin:
     become: Mapping[str, Any] | None = None
 
 
+def show_login(login: Login | None) -> dict[str, Any]:
+    """Who logs in, and as whom it may act: {"credential", "user", "become"}, None of no login."""
+    if login is None:
+        return {"credential": None, "user": None, "become": None}
+    become = None if login.become is None else dict(login.become)
+    return {"credential": login.name, "user": login.username, "become": become}
+
+
+def tell_login(shown: Mapping[str, Any]) -> str:
+    """A shown login in words: "web-key as deploy, sudo to root"; "none" where there is none."""
+    if shown["credential"] is None:
+        return "none"
+    user = f" as {shown['user']}" if shown.get("user") else ""
+    become = shown.get("become")
+    way = f", {become['method']} to {become.get('user') or ROOT}" if become else ""
+    return f"{shown['credential']}{user}{way}"
+
+
 def find_user(
     operation: Operation, run_as: str | None, target: Target, login: Login | None
 ) -> str | None:

@@ -132,7 +132,7 @@ class Step:
     principal: str = ""
     #: Whom to become on the target; None: whoever logs in.
     run_as: str | None = None
-    #: What was approved and must still hold: {"tool": digest, "credential": name}; None: nothing.
+    #: What was approved and must still hold: {"tool": digest, "login": {...}}; None: nothing.
     bound: Mapping[str, Any] | None = None
 
 

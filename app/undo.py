@@ -80,12 +80,13 @@ def warn_of_lasting(steps: Sequence[CheckedStep], catalog: Catalog) -> list[str]
         step.position: f"step {step.position} ({step.tool} {step.operation}) cannot be undone: "
         "its tool declares no undo, so what it did stays"
         for step in steps
-        if step.stage <= last and step is not alone and _lasts(step, catalog)
+        if step.stage <= last and step is not alone and lasts(step, catalog)
     }
     return [lasting[position] for position in sorted(lasting)]
 
 
-def _lasts(step: CheckedStep, catalog: Catalog) -> bool:
+def lasts(step: CheckedStep, catalog: Catalog) -> bool:
+    """Whether what a step does stays: it changes something, and its tool declares no undo."""
     operation = catalog.operation(catalog.find(step.tool), step.operation)
     return step.effect is not Effect.READ and step.skipped is None and operation.undo is None
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import StepError
+from app.privilege import show_login, tell_login
 from app.step import Credential, Secret, Step
 from tasks.workshop import Workshop
 from tool_catalog.model import Operation, ParameterType, Reason
@@ -60,11 +61,11 @@ def _refuse_changed(step: Step, target: str, credential: Credential | None) -> N
     """Whoever approved the step approved of one login."""
     if step.bound is None:
         return
-    now = None if credential is None else credential.name
-    if now != step.bound["credential"]:
-        was = step.bound["credential"] or "none"
-        message = f"not run: the credential of {target} is {now or 'none'}, was {was}; it"
-        raise StepError(Reason.REFUSED_BY_POLICY, f"{message} {NOT_APPROVED}")
+    was, now = step.bound["login"], show_login(credential)
+    if any(now[name] != was[name] for name in was):
+        message = f"not run: the credential of {target} is {tell_login(now)}, "
+        message += f"was {tell_login(was)}; it {NOT_APPROVED}"
+        raise StepError(Reason.REFUSED_BY_POLICY, message)
 
 
 def _login(credential: Credential | None) -> dict[str, Secret]:

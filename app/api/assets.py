@@ -1,6 +1,7 @@
 """The inventory as a whole: files of assets come in, words for a shell's completion go out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -8,17 +9,22 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth import Operator, PartsOfFarm, Viewer
+from app.approval_policy import ApprovalRule, find_plain_need
 from app.asset import RESERVED_NAMES, check_values, normalise_hostname
-from app.errors import Fault, Malformed
+from app.errors import Fault, Forbidden, Malformed
+from app.imports.difference import Difference
 from app.imports.findings import MAX_ASSETS
 from app.store.inventory_import import compare_assets, import_assets
 from app.store.inventory_words import read_words
+from tool_catalog.model import Effect
 
 router = APIRouter(prefix="/assets", tags=["assets"])
 
 #: What a body may have here: 10,000 assets with everything that is known of them.
 MAX_IMPORT_BYTES = 16 * 1024 * 1024
 MAX_WORDS = 1000
+#: Assets that a refusal names.
+_NAMED = 3
 
 
 class AssetIn(BaseModel):
@@ -45,8 +51,9 @@ class ImportIn(BaseModel):
 def import_file(given: ImportIn, principal: Operator, parts: PartsOfFarm) -> dict[str, Any]:
     """What the file would change, asset by asset; with `apply` it is changed, all or nothing."""
     drafts = _check_drafts(given.assets)
-    change = import_assets if given.apply else compare_assets
-    found = change(parts.engine, principal, drafts, given.owned_tags)
+    asked = (parts.engine, principal, drafts, given.owned_tags)
+    permit = partial(_permit, rules=parts.rules.policy.approval)
+    found = import_assets(*asked, permit) if given.apply else compare_assets(*asked)
     return found.as_json() | {"applied": given.apply}
 
 
@@ -59,6 +66,17 @@ def list_words(
 ) -> dict[str, Any]:
     """Host names that begin with `prefix`, and the values of fields and tags in use."""
     return read_words(parts.engine, principal.tenant, prefix, limit)
+
+
+def _permit(found: Difference, rules: Sequence[ApprovalRule]) -> None:
+    """Refuse what the policy wants somebody's yes for where a step does it; raises Forbidden."""
+    for tool, names in (("asset-create", found.new), ("asset-update", found.changed)):
+        if names and find_plain_need(tool, Effect.CHANGE, rules) is not None:
+            raise Forbidden(
+                f"{tool} needs an approval here, and an import waits for none: "
+                + ", ".join([*list(names)[:_NAMED], *(["..."] if len(names) > _NAMED else [])]),
+                hint=f"submit steps of {tool}, or leave these out of the file",
+            )
 
 
 def _check_drafts(given: list[AssetIn]) -> dict[str, dict[str, Any]]:

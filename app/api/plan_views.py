@@ -11,6 +11,7 @@ from app.plan import CheckedPlan, CheckedRow, CheckedStep
 from app.preview import show_run
 from app.privilege import Login
 from app.store.rows import need_json
+from app.undo import lasts
 from app.worker_offer import WorkerOffer
 from tool_catalog.loader import Catalog
 
@@ -37,11 +38,13 @@ def show_dry_run(
 ) -> dict[str, Any]:
     """As the check, and for each row its masked commands, login, lock and the live workers.
 
+    `lasts`: the step changes something and cannot be undone.
     `logins` are those of `named_assets`, by asset; `held` are those who hold `named_locks` now.
     """
     shown = show_check(plan)
     for passes, members in zip(_group(plan), shown["steps"], strict=True):
         queue = passes[0].queue
+        members["lasts"] = lasts(passes[0], catalog)
         members["workers"] = [
             worker.name for worker in workers if queue in worker.queues and not worker.stopped
         ]
@@ -118,7 +121,9 @@ def _commands(
             "batch": batch,
             "target": row.target.name if row.target else None,
             "item": row.item,
+            "address": row.target.address if row.target else None,
             "connection": row.target.connection if row.target else None,
+            "port": row.target.port if row.target else None,
             "lock": row.mutex,
             "limits": [tell_cap(cap) for cap in row.caps],
             **show_run(tool, operation, row, step.run_as, _login_of(row, logins)),

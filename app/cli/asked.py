@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from app.cli.dry_run import print_run
+from app.cli.dry_run import name_target, print_run
 from app.cli.output import cell, note, wants_json
 from app.client import Execution
 
@@ -28,7 +28,10 @@ def print_approval(approval: Mapping[str, Any]) -> None:
     for step in approval["shown"]["steps"]:
         became = f" as {step['run_as']}" if step["run_as"] else ""
         tool = f"{step['tool']} {step['operation']}"
-        click.echo(f"step {step['position']} {step['id']}: {tool} ({step['effect']}){became}")
+        stays = ", cannot be undone" if step["lasts"] else ""
+        click.echo(
+            f"step {step['position']} {step['id']}: {tool} ({step['effect']}{stays}){became}"
+        )
         for command in step["commands"]:
             print_run(_name_targets(command), command)
     click.echo(f"needs {tell_need(approval)}; until {approval['expires_at'][:19]} UTC")
@@ -88,8 +91,7 @@ def _name_targets(command: Mapping[str, Any]) -> str:
 
 
 def _name_target(target: Mapping[str, Any]) -> str:
-    login = f" (credential {target['credential']})" if target["credential"] else ""
-    return f"{target['name']}{login}"
+    return name_target(target["name"], target)
 
 
 def _tell_group(name: str, count: int) -> str:

@@ -8,6 +8,7 @@ import click
 
 from app.cli.output import cell
 from app.cli.waits import tell_holder
+from app.privilege import tell_login
 
 _WIDTH = 8
 _LONGEST = 2000
@@ -15,10 +16,17 @@ _LONGEST = 2000
 _BESIDE = ("stdin", "env", "run_for_s", "artifact", "parameters", "script")
 
 
+def name_target(name: str, shown: Mapping[str, Any]) -> str:
+    """A target with its address and its login: "web-01 (192.0.2.1, credential key as ops)"."""
+    port = f" port {shown['port']}" if shown.get("port") else ""
+    told = [f"{shown['address']}{port}"] if shown.get("address") else []
+    told += [f"credential {tell_login(shown)}"] if shown.get("credential") else []
+    return name + (f" ({', '.join(told)})" if told else "")
+
+
 def print_run(name: str, shown: Mapping[str, Any]) -> None:
-    """The row's name and login, then a line for each thing that would run."""
-    credential = f" (credential {shown['credential']})" if shown.get("credential") else ""
-    click.echo(f"  {name}{credential}")
+    """The row's name, then a line for each thing that would run."""
+    click.echo(f"  {name}")
     for label, words in _lines(shown):
         click.echo(f"    {label:<{_WIDTH}}{words}")
 
@@ -38,6 +46,8 @@ def _lines(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "undo", shown["undo"]
     if shown.get("blocked_by"):
         yield "blocked", tell_holder(shown["blocked_by"])
+    elif shown.get("lock"):
+        yield "lock", f"{shown['lock']}, while it runs"
     for limit in shown.get("limits", ()):
         yield "limit", f"at most {limit}"
 

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 import click
 
 from app.cli.asked import reason_option, tell_short
-from app.cli.dry_run import print_run
+from app.cli.dry_run import name_target, print_run
 from app.cli.farm import open_farm
 from app.cli.finish import Wait, finish, wait_options
 from app.cli.output import (
@@ -157,10 +157,13 @@ def _print_commands(step: Mapping[str, Any]) -> None:
     )
     if step["approval"]:
         click.echo(f"  needs {tell_short(step['approval'])} before it runs")
+    if step["lasts"]:
+        click.echo("  cannot be undone: its tool declares no undo")
     for command in step["commands"]:
         batch = f"batch {command['batch']}, " if command["batch"] else ""
         item = f", item {cell(command['item'])}" if command["item"] is not None else ""
-        print_run(f"{batch}{command['target'] or 'the farm'}{item}", command)
+        target = name_target(command["target"] or "the farm", command)
+        print_run(f"{batch}{target}{item}", command)
     if step["skipped"]:
         click.echo(f"  skipped: {step['skipped']}")
     elif step["dynamic"]:

@@ -1,6 +1,6 @@
 """Takes assets from a file into the inventory: all of them or none, with an event for each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Engine, insert, select
@@ -29,16 +29,22 @@ def compare_assets(
 
 
 def import_assets(
-    engine: Engine, principal: Principal, drafts: Drafts, owned_tags: str | None
+    engine: Engine,
+    principal: Principal,
+    drafts: Drafts,
+    owned_tags: str | None,
+    permit: Callable[[Difference], None] = lambda _found: None,
 ) -> Difference:
     """Write what is new or changed in one transaction, and what that was.
 
-    Raises Conflict when somebody else adds one of the assets at that moment, NotFound when
-    somebody removes one, UserError when a merged object grows too large.
+    `permit` raises where that must not be. Raises Conflict when somebody else adds one of the
+    assets at that moment, NotFound when somebody removes one, UserError when a merged object grows
+    too large.
     """
     with guard_unavailable(), make_sessions(engine).begin() as session:
         session.info.update(tenant=principal.tenant, actor=principal.name)
         found = _compare(session, principal, drafts, owned_tags)
+        permit(found)
         names = list(found.new)
         for start in range(0, len(names), _BATCH):
             _add(session, principal, {n: found.new[n] for n in names[start : start + _BATCH]})

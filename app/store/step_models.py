@@ -207,7 +207,7 @@ class StepRow(Base):
     blocked_by: Mapped[int | None] = mapped_column(BigInteger)
     #: The approval that it waits for, or had.
     approval_id: Mapped[int | None] = mapped_column(BigInteger)
-    #: What was approved and must still hold when it runs: {"tool": digest, "credential": name}.
+    #: What was approved and must still hold when it runs: {"tool": digest, "login": {...}}.
     bound: Mapped[dict[str, Any] | None]
     #: The limits that it shares with others, [{"key", "what", "running", "every_s"}]; null: none.
     caps: Mapped[list[Any] | None] = mapped_column(JSONB)

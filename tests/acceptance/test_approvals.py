@@ -174,7 +174,7 @@ def test_a_login_that_changes_behind_the_yes_keeps_the_step_from_running(
         farm.call("DELETE", "/credentials/another-login")
     [row] = shown["steps"][0]["results"]
     assert (status, row["reason"]) == (1, "refused_by_policy")
-    assert "the credential of web-01 is another-login, was login-web-01" in row["summary"]
+    assert "the credential of web-01 is another-login as" in row["summary"]
     assert not (tmp_path / "file").exists()
 
 

@@ -1,6 +1,7 @@
 """Importing assets over HTTP: what would change, what was changed, and what is refused."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -9,6 +10,7 @@ from app.api.assets import MAX_IMPORT_BYTES
 from app.client import Farm
 from app.errors import Forbidden, Malformed, TooLarge, UserError
 from app.principal import Role
+from app.safety import DEFAULT_POLICY, read_policy
 
 
 @pytest.fixture
@@ -104,6 +106,20 @@ def test_only_operators_and_admins_import(api_farm):
     for role in (Role.VIEWER, Role.APPROVER):
         with api_farm.client(role) as farm, pytest.raises(Forbidden):
             farm.http.post("/assets/import", {"assets": [{"hostname": "web-01"}]})
+
+
+def test_what_needs_a_yes_as_a_step_is_not_imported(put, api_farm, engine):
+    put({"web-01": WEB | {"environment": "production"}}, apply=True)
+    strict = read_policy(DEFAULT_POLICY.with_name("policy.strict.yaml"))
+    api_farm.change_parts(rules=replace(api_farm.parts.rules, policy=strict))
+    moved = {"web-01": {"environment": "staging"}, "web-02": WEB}
+    assert put(moved)["changed"].keys() == {"web-01"}
+    told = events(engine)
+    with pytest.raises(Forbidden, match=r"asset-update needs an approval here.*: web-01$"):
+        put(moved, apply=True)
+    assert events(engine) == told
+    assert [row["hostname"] for row in rows(engine, "select hostname from assets")] == ["web-01"]
+    assert put({"web-02": WEB, "web-01": {}}, apply=True)["new"] == {"web-02": WEB}
 
 
 def test_tenants_do_not_see_each_other(put, api_farm, engine):

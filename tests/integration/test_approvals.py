@@ -42,9 +42,9 @@ def web(api_farm):
     return made.output
 
 
-def enter_login(api_farm, name):
+def enter_login(api_farm, name, user="deploy"):
     with api_farm.client(Role.ADMIN) as admin:
-        login = {"name": name, "assets": ["web-01"], "username": "deploy", "password": "canary"}
+        login = {"name": name, "assets": ["web-01"], "username": user, "password": "canary"}
         admin.http.post("/credentials", login)
 
 
@@ -288,9 +288,37 @@ class TestFourEyes:
         time.sleep(0.01)
         enter_login(api_farm, "newer-key")
         held = ann.execution(execution.id)
-        unchanged(
-            execution, Conflict, "credential of web-01 was deploy-key, is newer-key", held.approve
-        )
+        words = "credential of web-01 was deploy-key as deploy, is newer-key as deploy"
+        unchanged(execution, Conflict, words, held.approve)
+
+    def test_a_login_of_the_same_name_is_another_one_for_another_user(self, api_farm, farm, ann):
+        execution = farm.submit(PLAN)
+        enter_login(api_farm, "deploy-key", user="root")
+        held = ann.execution(execution.id)
+        words = "credential of web-01 was deploy-key as deploy, is deploy-key as root"
+        unchanged(execution, Conflict, words, held.approve)
+        enter_login(api_farm, "deploy-key")  # a new password is the same login
+        assert held.approve()["state"] == "running"
+
+    @pytest.mark.parametrize(
+        ("members", "words"),
+        [
+            ({"ip_address": "192.0.2.9"}, "the address of web-01 was 192.0.2.1, is 192.0.2.9"),
+            ({"connection": {"port": 2222}}, "the port of web-01 was None, is 2222"),
+            ({"connection": {"host_key": ["ssh-ed25519 AAAA"]}}, "the connection of web-01"),
+            ({"new_hostname": "web-09"}, "the name of web-01 was web-01, is web-09"),
+            ({"status": "retired"}, "web-01 is gone, in maintenance or retired"),
+        ],
+    )
+    def test_an_asset_that_is_elsewhere_by_now_is_refused(
+        self, api_farm, farm, ann, members, words
+    ):
+        execution = farm.submit(PLAN)
+        bench = AssetBench(api_farm.parts.engine)
+        bench.run("asset-update", hostname="web-01", **members)
+        held = ann.execution(execution.id)
+        unchanged(execution, Conflict, words, held.approve)
+        assert held.reject("submit it again")["state"] == "cancelled"
 
     def test_a_tool_file_that_changed_meanwhile_is_refused(self, api_farm, farm, ann):
         execution = farm.submit(PLAN)
@@ -463,7 +491,7 @@ class TestCommandLine:
         )
         assert status == 0
         assert "touch /tmp/canary" in out
-        assert "web-01 (credential deploy-key)" in out
+        assert "web-01 (192.0.2.1, credential deploy-key as deploy)" in out
         assert f"execution {execution.id}: running" in notes
         shown = opsfarm("approvals", "show", execution.id, **approver)[1]
         assert "approved by test-approver: fine" in shown

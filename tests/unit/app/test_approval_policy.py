@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.approval_policy import ApprovalRule, find_members, find_need, join_needs
+from app.approval_policy import ApprovalRule, find_members, find_need, find_plain_need, join_needs
 from app.errors import ConfigError
 from app.plan import CheckedRow, Need
 from app.safety import DEFAULT_POLICY, read_policy
@@ -76,6 +76,14 @@ def test_the_embedded_policy_wants_a_reason_for_what_destroys(effect, expected):
 def test_the_strict_policy_wants_four_eyes(effect, target, expected):
     targets = () if target is None else (target,)
     assert need(read_policy(STRICT), step(effect, *targets), production=[7, 8]) == expected
+
+
+def test_under_the_strict_policy_nobody_moves_an_asset_out_of_production_alone():
+    assert need(read_policy(STRICT), step(Effect.CHANGE, tool="asset-update")) == OTHER
+    rules = read_policy(STRICT).approval
+    assert find_plain_need("asset_update", Effect.CHANGE, rules) == OTHER
+    assert find_plain_need("asset-create", Effect.CHANGE, rules) is None
+    assert find_plain_need("asset-update", Effect.CHANGE, read_policy().approval) is None
 
 
 def test_the_strict_policy_is_the_embedded_one_but_for_its_approvals():

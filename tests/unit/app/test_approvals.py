@@ -13,7 +13,8 @@ from tool_catalog.loader import Catalog
 
 SELF = Need("self")
 ROOT = KnownLogin("root-key", "root")
-LOGINS = {1: ROOT, 2: KnownLogin("deploy", "deploy", {"method": "sudo", "user": "root"})}
+SUDO = {"method": "sudo", "user": "root"}
+LOGINS = {1: ROOT, 2: KnownLogin("deploy", "deploy", SUDO)}
 
 
 @pytest.fixture
@@ -93,8 +94,8 @@ def test_the_rows_hold_what_must_be_so_when_they_run(ask, catalog):
     [step] = ask(STOP).steps
     digest = catalog.find("systemctl").digest
     assert [row.bound for row in step.rows] == [
-        {"tool": digest, "credential": "root-key"},
-        {"tool": digest, "credential": "deploy"},
+        {"tool": digest, "login": {"credential": "root-key", "user": "root", "become": None}},
+        {"tool": digest, "login": {"credential": "deploy", "user": "deploy", "become": SUDO}},
     ]
 
 
@@ -146,14 +147,65 @@ def with_changed_tool(catalog):
     return Catalog(tools)
 
 
-def test_what_changed_since_it_was_asked_is_named(ask, catalog):
-    shown = ask(STOP).ask.shown
-    assert find_changes(shown, catalog, LOGINS) == []
-    assert find_changes(shown, with_changed_tool(catalog), LOGINS) == [
-        "the file of systemctl changed"
+def targets_of(asked):
+    rows = [row for step in asked.steps for row in step.rows]
+    return {row.target.asset_id: row.target for row in rows}
+
+
+def test_a_tool_file_that_changed_since_it_was_asked_is_named(ask, catalog):
+    asked = ask(STOP)
+    shown, targets = asked.ask.shown, targets_of(asked)
+    assert find_changes(shown, catalog, LOGINS, targets) == []
+    for changed in (with_changed_tool(catalog), Catalog({})):
+        assert find_changes(shown, changed, LOGINS, targets) == ["the file of systemctl changed"]
+
+
+LOGIN_CHANGES = [
+    (KnownLogin("new", "deploy", SUDO), "new as deploy, sudo to root"),
+    (KnownLogin("deploy", "root", SUDO), "deploy as root, sudo to root"),
+    (KnownLogin("deploy", "deploy"), "deploy as deploy"),
+    (None, "none"),
+]
+
+
+@pytest.mark.parametrize(("login", "words"), LOGIN_CHANGES)
+def test_a_login_that_is_another_one_is_named(ask, catalog, login, words):
+    asked = ask(STOP)
+    logins = {1: ROOT} | ({2: login} if login else {})
+    assert find_changes(asked.ask.shown, catalog, logins, targets_of(asked)) == [
+        f"the credential of web-02 was deploy as deploy, sudo to root, is {words}"
     ]
-    assert find_changes(shown, Catalog({}), LOGINS) == ["the file of systemctl changed"]
-    assert find_changes(shown, catalog, {1: KnownLogin("new", "x")}) == [
-        "the credential of web-01 was root-key, is new",
-        "the credential of web-02 was deploy, is none",
+    assert ask(STOP, logins=logins).ask.digest != asked.ask.digest
+
+
+MOVES = [
+    ({"address": "192.0.2.99"}, "the address of web-02 was web-02.example.com, is 192.0.2.99"),
+    ({"port": 2222}, "the port of web-02 was None, is 2222"),
+    ({"name": "web-09"}, "the name of web-02 was web-02, is web-09"),
+    ({"options": {"host_key": ["other"]}}, "the connection of web-02 changed"),
+]
+
+
+@pytest.mark.parametrize(("members", "words"), MOVES)
+def test_a_target_that_is_elsewhere_by_now_is_named(ask, catalog, members, words):
+    asked = ask(STOP)
+    targets = targets_of(asked)
+    moved = targets | {2: replace(targets[2], **members)}
+    assert find_changes(asked.ask.shown, catalog, LOGINS, moved) == [words]
+    gone = {1: targets[1]}
+    assert find_changes(asked.ask.shown, catalog, LOGINS, gone) == [
+        "web-02 is gone, in maintenance or retired"
     ]
+
+
+def test_facts_that_decide_nothing_may_change(ask, catalog):
+    asked = ask(STOP)
+    targets = targets_of(asked)
+    grown = targets | {2: replace(targets[2], os="debian 13")}
+    assert find_changes(asked.ask.shown, catalog, LOGINS, grown) == []
+
+
+def test_a_step_that_a_worker_runs_itself_is_bound_to_no_login(ask, catalog):
+    asked = ask("steps: [{tool: asset-delete, parameters: {hostname: web-01, confirm: true}}]")
+    assert asked.steps[0].rows[0].bound["login"]["credential"] is None
+    assert find_changes(asked.ask.shown, catalog, LOGINS, {}) == []

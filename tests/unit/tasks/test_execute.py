@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from app.errors import StepError, Stopped, Unavailable
+from app.privilege import show_login
 from app.step import Credential, State, Step, StepResult, Target
 from app.store.ledger import Finished, Link, Sending
 from tasks import execute
@@ -393,7 +394,7 @@ def test_a_tool_that_this_worker_does_not_know_is_a_named_failure(shop):
 
 
 def test_what_was_approved_runs_while_the_tools_file_is_the_same(shop):
-    approved = {"tool": shop.catalog.find("test").digest, "credential": None}
+    approved = {"tool": shop.catalog.find("test").digest, "login": show_login(None)}
     assert run(shop, "change", bound=approved).failure is None
     assert shop.ledger.said == ["claim", "arm", "finish"]
 
@@ -401,7 +402,7 @@ def test_what_was_approved_runs_while_the_tools_file_is_the_same(shop):
 @pytest.mark.parametrize("operation", ["read", "change", "store"])
 def test_another_tool_file_than_the_approved_one_is_not_run(shop, operation):
     store(shop, StepResult(State.SUCCEEDED, "kept"))
-    ended = run(shop, operation, bound={"tool": "another", "credential": None})
+    ended = run(shop, operation, bound={"tool": "another", "login": show_login(None)})
     assert ended.failure is Reason.REFUSED_BY_POLICY
     assert shop.ledger.said == ["claim", "finish"]
     assert finished(shop)[0].summary == (
@@ -410,17 +411,36 @@ def test_another_tool_file_than_the_approved_one_is_not_run(shop, operation):
     assert shop.sessions.kept is None
 
 
-@pytest.mark.parametrize(("approved", "now"), [("old", "new"), ("old", None), (None, "new")])
-def test_another_login_than_the_approved_one_is_not_used(shop, approved, now):
-    login = None if now is None else Credential(now, "deploy")
-    shop.secrets = SimpleNamespace(open_credential=lambda _step, _name: login)
-    target = Target("web-01", 1)
-    bound = {"tool": shop.catalog.find("test").digest, "credential": approved}
-    ended = run(shop, "change", bound=bound, target=target)
+SUDO = {"method": "sudo", "user": "root"}
+LOGINS = [
+    (("old", "deploy"), ("new", "deploy"), "the credential of web-01 is new as deploy, was old as"),
+    (("old", "deploy"), None, "the credential of web-01 is none, was old as deploy"),
+    (None, ("new", "deploy"), "the credential of web-01 is new as deploy, was none"),
+    (("key", "deploy"), ("key", "root"), "is key as root, was key as deploy"),
+    (("key", "deploy"), ("key", "deploy", SUDO), "is key as deploy, sudo to root, was key as"),
+]
+
+
+def login(given):
+    name, user, *become = given
+    return Credential(name, user, become=become[0] if become else None)
+
+
+@pytest.mark.parametrize(("approved", "now", "words"), LOGINS)
+def test_another_login_than_the_approved_one_is_not_used(shop, approved, now, words):
+    shop.secrets = SimpleNamespace(open_credential=lambda _step, _name: now and login(now))
+    shown = show_login(approved and login(approved))
+    bound = {"tool": shop.catalog.find("test").digest, "login": shown}
+    ended = run(shop, "change", bound=bound, target=Target("web-01", 1))
     assert ended.failure is Reason.REFUSED_BY_POLICY
     assert shop.ledger.said == ["claim", "finish"]
-    summary = finished(shop)[0].summary
-    assert f"the credential of web-01 is {now or 'none'}, was {approved or 'none'}" in summary
+    assert words in finished(shop)[0].summary
+
+
+def test_a_login_that_a_step_names_itself_is_bound_by_its_name(shop):
+    shop.secrets = SimpleNamespace(open_credential=lambda _step, _name: login(("key", "root")))
+    bound = {"tool": shop.catalog.find("test").digest, "login": {"credential": "key"}}
+    assert run(shop, "change", bound=bound, target=Target("web-01", 1)).failure is None
 
 
 def store(shop, outcome):

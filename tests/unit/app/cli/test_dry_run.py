@@ -1,10 +1,11 @@
 """What people read of one row of a dry run."""
 
-from app.cli.dry_run import print_run
+from app.cli.dry_run import name_target, print_run
 from app.plan import CheckedRow
 from app.preview import show_run
 from app.privilege import KnownLogin
 from app.step import LOCAL, Target
+from app.store.rows import target_json
 from tool_catalog.loader import load_catalog
 
 TOOLS = load_catalog().tools
@@ -16,13 +17,13 @@ def lines(capsys, tool, operation, given, *, target=WEB, login=SUDO, run_as=None
     found = TOOLS[tool]
     row = CheckedRow(given, target)
     shown = show_run(found, found.operations[operation], row, run_as, login)
-    print_run(target.name, shown)
+    print_run(name_target(target.name, target_json(target) | shown), shown)
     return capsys.readouterr().out.splitlines()
 
 
 def test_everything_stands_in_its_order(capsys):
     shown = lines(capsys, "systemctl", "restart", {"unit": "nginx.service"})
-    assert shown[0] == "  web-01 (credential key)"
+    assert shown[0] == "  web-01 (192.0.2.1, credential key as ops, sudo to root)"
     assert [line.split()[0] for line in shown[1:]] == ["before", "run", "verify"]
     assert shown[2] == "    run     sudo -n -H -u root -- systemctl restart -- nginx.service"
     assert "-- nginx.service, for 30 s until output.ActiveState == 'active' and" in shown[3]
@@ -31,7 +32,7 @@ def test_everything_stands_in_its_order(capsys):
 def test_a_check_and_what_the_line_does_not_tell(capsys):
     given = {"interface": "eth0", "packets": 5, "duration_s": 9, "max_bytes": 9999}
     shown = lines(capsys, "tcpdump", "capture", given, target=LOCAL, login=None)
-    assert shown[0] == "  local"
+    assert shown[0] == "  local (localhost)"
     assert shown[1] == "    check   tcpdump -d -i eth0"
     assert shown[2].endswith('-w -  {"run_for_s": 9.0, "artifact": "pcap"}')
 

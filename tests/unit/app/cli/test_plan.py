@@ -19,6 +19,7 @@ STEP = {
     "dynamic": False,
     "skipped": None,
     "approval": None,
+    "lasts": False,
     "targets": ["web-01", "web-02", "web-03"],
     "batches": [["web-01", "web-02"], ["web-03"]],
     "run_as": "root",
@@ -76,6 +77,15 @@ def test_a_dry_run_tells_batches_items_and_who_it_becomes(capsys):
     assert head == "step 2 each: df usage (read) as root, queue automation, w-1"
     assert row == "  batch 2, web-03, item /a"
     assert command.split() == ["run", "df", "/a"]
+
+
+def test_a_dry_run_says_what_cannot_be_undone(capsys):
+    needs = {"who": "other", "groups": {"approver": 1}}
+    print_dry_run({"steps": [STEP | {"lasts": True, "approval": needs}], "warnings": []})
+    assert capsys.readouterr().out.splitlines()[1:3] == [
+        "  needs an approver before it runs",
+        "  cannot be undone: its tool declares no undo",
+    ]
 
 
 @pytest.mark.parametrize(
