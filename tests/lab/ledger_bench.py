@@ -170,7 +170,7 @@ class LedgerBench:
     def snapshot(self) -> dict[str, list[dict[str, Any]]]:
         """Every row that the ledger holds, whole."""
         return {
-            table: self.ask(f"select * from {table} order by {table}::text") for table in WRITTEN
+            table: self.ask(f"select * from {table} order by 1, {table}::text") for table in WRITTEN
         }
 
     @contextmanager

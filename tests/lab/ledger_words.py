@@ -15,6 +15,7 @@ from app.store.rows import expansion_json
 from tests.lab.ledger_bench import (
     FAILED,
     QUEUES,
+    WORKER,
     LedgerBench,
     done,
     make_change,
@@ -224,3 +225,8 @@ def resend(connection: Connection, _scene: Scene) -> Any:
 
 def unsend(connection: Connection, _scene: Scene) -> Any:
     return call(connection, "unsend_queue", QUEUE)
+
+
+def heartbeat(connection: Connection, scene: Scene) -> Any:
+    """The tokens that are still ours."""
+    return call(connection, "heartbeat", WORKER, [scene.token])["mine"]

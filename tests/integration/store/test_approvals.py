@@ -59,6 +59,8 @@ def unchanged(bench, execution, refused, match, error=Conflict):
 # Asked before anything starts.
 
 
+@pytest.mark.transition("pending -> waiting", "open_execution", happens=True)
+@pytest.mark.transition("waiting -> pending -> queued", "approve", happens=True)
 def test_nothing_begins_before_the_yes(bench, ann):
     execution, approval = asked(bench, make_step("a", rows=2), make_change("b"))
     assert bench.states(execution) == ["waiting", "waiting", "pending"]
@@ -263,6 +265,7 @@ def test_a_yes_and_a_no_at_once_have_one_winner(bench, ann):
 # No.
 
 
+@pytest.mark.transition("waiting -> cancelled", "end_approval", happens=True)
 def test_a_no_before_anything_began_cancels_all_of_it(bench, ann):
     execution, approval = asked(bench, make_step("a"), make_step("b"), last=(make_step("z"),))
     decided = reject(bench, approval, ann)
@@ -277,6 +280,7 @@ def test_a_no_before_anything_began_cancels_all_of_it(bench, ann):
     assert bench.execution(execution)["finished_at"]
 
 
+@pytest.mark.transition("waiting -> cancelled", "end_approval", happens=True)
 def test_nobody_s_yes_in_time_is_a_no(bench, ann):
     execution, approval = asked(bench, make_step("a"), expires_s=0.0)
     other, _ = asked(bench, make_step("a"))

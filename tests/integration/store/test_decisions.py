@@ -40,6 +40,9 @@ def event(bench, execution, kind):
     return found
 
 
+@pytest.mark.transition(
+    "interrupted -> succeeded, failed, skipped, queued", "resolve_step", happens=True
+)
 @pytest.mark.parametrize(
     ("resolution", "state", "behind", "ended"),
     [
@@ -231,6 +234,9 @@ def probe(bench, step, found):
     )
 
 
+@pytest.mark.transition(
+    "running, interrupted -> succeeded, queued, failed", "probe_step", happens=True
+)
 def test_a_probe_that_finds_it_done_ends_the_step(bench):
     execution, step = probed(bench)
     finished = probe(bench, step, Found.DONE)
@@ -242,6 +248,9 @@ def test_a_probe_that_finds_it_done_ends_the_step(bench):
     assert bench.rows(execution)[0]["reason"] == "resolved"
 
 
+@pytest.mark.transition(
+    "running, interrupted -> succeeded, queued, failed", "probe_step", happens=True
+)
 def test_a_probe_that_finds_it_undone_lets_it_run_again_while_it_has_starts(bench):
     execution, step = probed(bench)
     for attempt in (1, 2):
@@ -309,6 +318,9 @@ def resume(bench, execution, *, only_failed=False):
     )
 
 
+@pytest.mark.transition(
+    "failed, cancelled, skipped -> pending, queued", "resume_execution", happens=True
+)
 def test_a_failed_execution_goes_on_where_it_failed(bench):
     execution = bench.open(make_step("a"), make_step("b"), make_step("c"), last=(make_step("z"),))
     bench.run(execution, "a")
@@ -344,6 +356,9 @@ def test_a_resumed_row_has_nothing_of_its_first_run(bench):
     assert bench.take(execution, "a").retries_left == 1
 
 
+@pytest.mark.transition(
+    "failed, cancelled, skipped -> pending, queued", "resume_execution", happens=True
+)
 def test_a_cancelled_execution_goes_on(bench):
     execution = bench.open(make_step("a"), make_step("b"), last=(make_step("z"),))
     bench.run(execution, "a")

@@ -11,6 +11,9 @@ from tool_catalog.model import Reason, Repeat
 STOPPED = done(State.CANCELLED, Reason.STOPPED, stopped="verified")
 
 
+@pytest.mark.transition(
+    "pending, due, waiting, queued -> cancelled", "cancel_execution", happens=True
+)
 def test_what_has_not_started_ends_at_once(bench):
     execution = bench.open(make_step("a", rows=3), make_step("b"))
     answer, sending = bench.cancel(execution)
@@ -59,6 +62,9 @@ def test_the_last_step_s_success_is_no_cancel(bench):
     assert bench.finish(step).state == "succeeded"
 
 
+@pytest.mark.transition(
+    "pending, due, waiting, queued -> cancelled", "cancel_execution", happens=True
+)
 def test_a_due_step_is_cancelled_and_cannot_be_expanded(bench):
     execution = bench.open(make_step("late", dynamic=True, template={}))
     bench.cancel(execution)
@@ -189,6 +195,7 @@ def test_a_retry_waiting_for_its_time_is_cancelled(bench):
     assert bench.state(execution) == "cancelled"
 
 
+@pytest.mark.transition("running -> interrupted, failed, cancelled", "reap_step", happens=True)
 @pytest.mark.parametrize("repeat", [Repeat.READ, Repeat.IDEMPOTENT])
 def test_a_lost_worker_s_cancelled_step_says_that_its_end_was_not_seen(bench, repeat):
     execution = bench.open(make_change(repeat=repeat))

@@ -20,6 +20,7 @@ from tool_catalog.model import Effect, Reason, Repeat
 HELD_S = 3600
 
 
+@pytest.mark.transition("queued -> running", "claim_step", happens=True)
 def test_a_due_row_is_given_whole(bench):
     execution = bench.open(make_change("restart", max_retries=2, secrets=("token",)))
     row = bench.rows(execution)[0]
@@ -108,6 +109,7 @@ def test_a_row_that_has_to_wait_is_refused_until_then(bench):
     assert step.attempt == 2
 
 
+@pytest.mark.transition("queued -> failed", "claim_step", happens=True)
 @pytest.mark.parametrize("change", ["revoked_at = now()", "role = 'viewer'", "role = 'approver'"])
 def test_a_principal_that_lost_its_right_starts_nothing(bench, change):
     execution = bench.open(make_change(), last=(make_step("tidy"),))

@@ -23,6 +23,7 @@ def taken(bench, limit=64, resend_s=None, queue=QUEUE):
     return [each.run[0].step_id for each in bench.outbox.take_unsent(queue, limit, resend_s)]
 
 
+@pytest.mark.transition("queued -> queued, published", "send_next", happens=True)
 def test_unsent_rows_are_handed_out_once(bench):
     execution = bench.open(make_step(rows=4), send=1)
     ids = [row["id"] for row in bench.rows(execution)]
@@ -45,6 +46,7 @@ def test_only_rows_of_the_queue(bench):
     assert bench.outbox.queues() == ["comms"]
 
 
+@pytest.mark.transition("queued -> queued, published", "send_next", happens=True)
 def test_a_message_that_was_lost_is_handed_out_again(bench):
     execution = bench.open(make_step(rows=2))
     assert taken(bench, resend_s=10.0) == []
@@ -144,6 +146,7 @@ def test_how_many_were_sent_and_not_claimed(bench):
     assert bench.outbox.count_sent(QUEUE) == 2
 
 
+@pytest.mark.transition("queued -> failed", "expire_queued", happens=True)
 def test_rows_that_waited_too_long_fail(bench):
     execution = bench.open(make_step(queue_timeout_s=10.0), last=(make_step("z"),))
     other = bench.open(make_step(queue_timeout_s=10.0))

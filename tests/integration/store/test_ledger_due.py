@@ -15,6 +15,7 @@ def rendered(*hosts, key="late", position=1, **members):
     return on_hosts(make_step(key, position=position), hosts, **members)
 
 
+@pytest.mark.transition("pending -> queued, due", "advance", happens=True)
 def test_due_steps_are_told_to_the_dispatcher(bench):
     with Listener(bench.autocommit, "opsfarm_dispatch") as notes:
         execution = bench.open(make_step("a"), make_step("late", dynamic=True, template={"x": 1}))
@@ -35,6 +36,7 @@ def test_a_due_step_of_finally_sees_how_the_main_part_ended(bench, result, state
     assert (due.section, due.execution_state) == ("finally", state)
 
 
+@pytest.mark.transition("due -> queued, pending", "expand_step", happens=True)
 @pytest.mark.parametrize("names", [("one",), ("one", "two", "three")])
 def test_a_dynamic_step_becomes_its_rows(bench, names):
     late = make_step("late", dynamic=True, template={})
@@ -62,6 +64,7 @@ def test_a_dynamic_step_cannot_become_nothing(bench):
     assert bench.rows(execution) == before
 
 
+@pytest.mark.transition("due -> skipped, failed", "settle_due", happens=True)
 @pytest.mark.parametrize(
     ("state", "reason", "states"),
     [

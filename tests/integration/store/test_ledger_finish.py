@@ -19,6 +19,7 @@ def forged(step):
     return replace(step, token=uuid4())
 
 
+@pytest.mark.transition("running -> succeeded, failed, cancelled", "finish_step", happens=True)
 def test_a_result_is_kept_whole(bench):
     execution = bench.open(make_step())
     result = done(output={"a": [1, None]}, exit_code=0, changed=False, stdout_tail="x\n")
@@ -148,6 +149,7 @@ def test_a_fan_out_is_not_published_as_a_chain(bench):
     assert finished.sending.targets == 3
 
 
+@pytest.mark.transition("pending -> queued, due", "advance", happens=True)
 def test_only_the_last_row_of_a_fan_out_promotes(bench):
     execution = bench.open(make_step("a", rows=3), make_step("b"))
     steps = [bench.take(execution, "a", n) for n in range(3)]
@@ -178,6 +180,7 @@ def test_of_fifty_rows_that_end_at_once_one_promotes(bench):
     assert bench.state(execution) == "succeeded"
 
 
+@pytest.mark.transition("pending -> skipped", "advance", happens=True)
 def test_a_failure_stops_the_main_part(bench):
     execution = bench.open(make_step("a"), make_step("b"), make_step("c", rows=2))
     finished = bench.run(execution, "a", FAILED)

@@ -16,6 +16,7 @@ NOT_REPEATABLE = [Repeat.NEVER, Repeat.PROBE]
 UNKNOWN = done(State.FAILED, Reason.TIMEOUT, unknown=True)
 
 
+@pytest.mark.transition("running -> queued", "retry_step", happens=True)
 def test_a_retry_goes_back_for_later(bench):
     execution = bench.open(make_step(max_retries=2, backoff_s=5))
     assert bench.ledger.retry_step(bench.take(execution, "read"), FAILED)
@@ -104,6 +105,7 @@ def test_a_cancel_that_meets_a_retry_ends_the_row(bench):
     assert bench.state(execution) == "cancelled"
 
 
+@pytest.mark.transition("running -> interrupted", "interrupt_step", happens=True)
 def test_an_unknown_outcome_asks_for_a_person(bench):
     execution = bench.open(make_change(), make_step("b"))
     step = bench.take(execution, "change")
@@ -127,6 +129,7 @@ def test_a_step_that_did_not_arm_has_no_unknown_outcome(bench):
     assert bench.states(execution) == ["running"]
 
 
+@pytest.mark.transition("interrupted -> succeeded, failed, cancelled", "finish_step", happens=True)
 @pytest.mark.parametrize("result", [done(), FAILED])
 def test_a_late_result_of_the_same_worker_resolves_it(bench, result):
     execution = bench.open(make_change(), make_step("b"))
@@ -141,6 +144,7 @@ def test_a_late_result_of_the_same_worker_resolves_it(bench, result):
     assert finished.state == ("failed" if result is FAILED else "running")
 
 
+@pytest.mark.transition("running -> queued", "release_step", happens=True)
 def test_release_gives_an_unarmed_step_back_at_once(bench):
     execution = bench.open(make_change())
     step = bench.take(execution, "change")
@@ -167,6 +171,7 @@ def test_a_cancelled_step_that_is_released_is_cancelled(bench):
     assert bench.states(execution) == ["cancelled", "queued"], "nobody could ever claim it"
 
 
+@pytest.mark.transition("running, armed", "arm_step", happens=True)
 def test_arming_is_noted_once_the_step_is_ours(bench):
     execution = bench.open(make_change())
     step = bench.take(execution, "change")

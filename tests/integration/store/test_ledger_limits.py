@@ -14,6 +14,7 @@ def states_of(bench, execution, key):
     return [row["state"] for row in bench.rows(execution, key)]
 
 
+@pytest.mark.transition("pending -> queued", "settle", happens=True)
 def test_rows_beyond_the_limit_wait_until_one_ends(bench):
     opened = bench.submit(make_plan(make_step("x", rows=5, max_parallel=2)))
     execution = opened.execution_id
@@ -110,6 +111,7 @@ def test_failures_within_the_limit_are_borne(bench):
     assert bench.state(execution) == "failed", "borne is not forgiven"
 
 
+@pytest.mark.transition("pending, due, waiting, queued -> skipped", "settle", happens=True)
 @pytest.mark.parametrize(("on_failure", "behind"), [("stop", "skipped"), ("continue", "queued")])
 def test_one_failure_more_skips_what_has_not_begun(bench, on_failure, behind):
     step = make_step("x", rows=5, max_failures=1, max_parallel=3, on_failure=on_failure)

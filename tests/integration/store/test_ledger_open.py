@@ -5,6 +5,7 @@ import pytest
 from tests.lab.ledger_bench import all_at_once, make_plan, make_step
 
 
+@pytest.mark.transition("new -> pending", "open_execution", happens=True)
 def test_the_first_stage_is_queued_and_the_rest_waits(bench):
     opened = bench.submit(
         make_plan(make_step("a"), make_step("b", rows=2), last=(make_step("tidy"),))

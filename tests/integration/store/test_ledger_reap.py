@@ -12,6 +12,7 @@ from tool_catalog.model import Repeat
 MAY_REPEAT = [Repeat.READ, Repeat.TRANSACTIONAL, Repeat.IDEMPOTENT, Repeat.KEYED]
 
 
+@pytest.mark.transition("running -> queued", "reap_step", happens=True)
 def test_a_dead_read_runs_again_later(bench):
     execution = bench.open(make_step())
     bench.reap(bench.take(execution, "read"), backoff_s=5)
@@ -60,6 +61,7 @@ def test_an_armed_step_that_may_repeat_runs_again(bench, repeat):
     assert bench.rows(execution)[0]["armed"] is None
 
 
+@pytest.mark.transition("running -> interrupted, failed, cancelled", "reap_step", happens=True)
 @pytest.mark.parametrize("repeat", [Repeat.NEVER, Repeat.PROBE])
 def test_an_armed_step_that_may_not_repeat_asks_a_person(bench, repeat):
     execution = bench.open(make_change(repeat=repeat, mutex="asset:7"), make_step("b"))
@@ -80,6 +82,7 @@ def test_a_change_that_did_not_arm_runs_again(bench):
     assert bench.reap(bench.take(execution, "change")) == "queued"
 
 
+@pytest.mark.transition("running -> interrupted, failed, cancelled", "reap_step", happens=True)
 def test_three_starts_are_all_there_are(bench):
     execution = bench.open(make_step("a"), make_step("b"))
     went = [bench.reap(bench.take(execution, "a")) for _ in range(3)]

@@ -104,6 +104,7 @@ def test_the_record_shows_a_step_once_with_the_rows_of_all_batches(bench):
     assert [row["target"] for row in steps[0]["results"]] == list(HOSTS)
 
 
+@pytest.mark.transition("pending, due, waiting, queued -> skipped", "settle", happens=True)
 def test_one_failed_target_too_many_skips_the_rest_of_the_block(bench):
     execution = bench.open(restart(), make_step("report"), last=(make_step("tidy"),))
     play(bench, execution, "drain a", FAILED)
@@ -153,6 +154,7 @@ def test_a_row_that_waits_to_be_tried_again_has_begun(bench):
     assert bench.state(execution) == "failed"
 
 
+@pytest.mark.transition("pending -> skipped", "advance", happens=True)
 def test_a_failed_target_is_left_out_of_the_steps_behind(bench):
     execution = bench.open(restart(max_failures=1))
     play(bench, execution, "drain a", FAILED)
@@ -391,6 +393,7 @@ def test_a_late_step_beside_others_that_is_skipped_ends_the_stage(bench):
     assert bench.states(execution)[-1] == "queued"
 
 
+@pytest.mark.transition("new -> skipped", "open_execution", happens=True)
 def test_a_step_with_nothing_to_do_is_skipped_from_the_start(bench):
     idle = make_step("idle", rows=0, dynamic=True, template={}, skipped="no targets fit")
     execution = bench.open(idle, make_step("b"))

@@ -51,6 +51,7 @@ def reverse(bench, execution):
     return [step.key for step in steps]
 
 
+@pytest.mark.transition("new -> pending, due", "plan_undo", happens=True)
 def test_what_succeeded_is_reversed_backwards_then_finally_runs(bench):
     execution = bench.open(
         make_change("a"),
@@ -242,6 +243,7 @@ def undo(bench, execution):
     return bench.decisions.undo_execution(execution, Voice(bench.principal, "wrong hosts"))
 
 
+@pytest.mark.transition("new -> pending, due", "plan_undo", happens=True)
 @pytest.mark.parametrize("ending", [None, FAILED])
 def test_a_final_execution_is_undone_behind_its_finally(bench, ending):
     execution = bench.open(make_change("a"), make_change("b"), last=(make_step("z"),))
@@ -334,6 +336,7 @@ def test_where_nothing_was_reversed_it_goes_on_and_may_be_undone_later(bench):
 # Dead letters in blocks.
 
 
+@pytest.mark.transition("failed, skipped -> pending, queued", "requeue_step", happens=True)
 def test_a_requeued_target_of_a_block_is_counted_no_more(bench):
     block = Batches((make_step("x"), make_step("y")), (("h1", "h2"), ("h3",)), max_failures=0)
     execution = bench.open(block, make_step("b"))
