@@ -35,8 +35,9 @@ from app.admin.receivers import (
 from app.admin.state import FarmFile, StateFolder, find_supervisor
 from app.cli.display import make_display
 from app.cli.output import note
-from app.client import Execution, Farm
+from app.client import Farm
 from app.errors import OpsfarmError
+from app.farm_execution import Execution
 from app.step import FINAL_EXECUTION_STATES
 from queues import Pool
 

@@ -18,7 +18,7 @@ from app.cli.output import (
     print_table,
     wants_json,
 )
-from app.client import Execution
+from app.farm_execution import Execution
 
 _ID = click.argument("execution_id", metavar="ID", shell_complete=complete_execution)
 _STEP = click.argument("step", required=False, metavar="[STEP]")

@@ -8,7 +8,7 @@ import click
 
 from app.cli.dry_run import name_target, print_run
 from app.cli.output import cell, note, wants_json
-from app.client import Execution
+from app.farm_execution import Execution
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -22,7 +22,7 @@ from app.cli.output import (
     print_table,
     wants_json,
 )
-from app.client import Execution
+from app.farm_execution import Execution
 from tool_catalog.model import Reason
 
 _ROW = click.argument("row", type=click.IntRange(min=1), metavar="ROW")

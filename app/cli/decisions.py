@@ -11,7 +11,7 @@ from app.cli.farm import open_farm
 from app.cli.finish import Wait, finish, wait_options
 from app.cli.interrupted import CHOICES
 from app.cli.output import json_option, note, print_json, wants_json
-from app.client import Execution, Resolution
+from app.farm_execution import Execution, Resolution
 from app.step import FINAL_EXECUTION_STATES
 
 _ID = click.argument("execution_id", metavar="ID", shell_complete=complete_execution)

@@ -11,7 +11,7 @@ from app.cli.exits import Exit
 from app.cli.follow import follow
 from app.cli.outcome_text import print_steps
 from app.cli.output import note, print_json, wants_json
-from app.client import Execution
+from app.farm_execution import Execution
 from app.step import ExecutionState
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -11,8 +11,8 @@ from app.cli.asked import note_waiting
 from app.cli.display import make_display
 from app.cli.exits import Exit, exit_of
 from app.cli.output import note
-from app.client import Execution
 from app.errors import Conflict
+from app.farm_execution import Execution
 from app.step import ExecutionState
 
 #: A second Ctrl-C within this time cancels.

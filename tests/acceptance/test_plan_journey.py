@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.client import read_event_stream
+from app.farm_execution import read_event_stream
 from tests.lab.real_farm import RealFarm, Servers, wait_until
 from tests.lab.receivers import Receiver
 from tests.lab.smtp import MailServer

@@ -9,7 +9,7 @@ import requests
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate as validate_openapi
 
-from app.client import read_event_stream
+from app.farm_execution import read_event_stream
 from app.principal import Role
 from app.store.outbox import Outbox
 from tests.lab.inventory import AssetBench

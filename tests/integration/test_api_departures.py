@@ -4,7 +4,7 @@ import logging
 
 import requests
 
-from app.client import read_event_stream
+from app.farm_execution import read_event_stream
 from app.principal import Role
 
 DF = {"steps": [{"tool": "df", "parameters": {"path": "/"}, "targets": "local"}]}

@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from app.admin.servers import find_free_port, start_redis
-from app.client import read_event_stream
+from app.farm_execution import read_event_stream
 from app.principal import Role
 from app.store.db import make_engine
 from tests.lab.api_farm import ApiFarm

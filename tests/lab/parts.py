@@ -85,7 +85,7 @@ def rabbitmq(folder: Path, _count: int) -> Iterator[list[str]]:
 def smtp(_folder: Path, _count: int) -> Iterator[list[str]]:
     """A mail server that tells who got mail."""
     with MailServer(on_recipient=lambda address: print(f"smtp: mail for {address}")) as server:
-        yield [f"SMTP_HOST=127.0.0.1 SMTP_PORT={server.port} SMTP_TLS=off opsfarm up"]
+        yield [f"SMTP_HOST=127.0.0.1 SMTP_PORT={server.port} SMTP_USE_TLS=off opsfarm up"]
 
 
 @contextmanager

@@ -6,9 +6,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from app import client
-from app.client import Farm, encode_request, read_event_stream
+from app import farm_execution
+from app.client import Farm, encode_request
 from app.errors import FarmUnreachable, PlanRejected, TooLarge, UserError
+from app.farm_execution import read_event_stream
 from app.plan import MAX_BODY_BYTES
 
 
@@ -222,7 +223,7 @@ def test_wait_ends_with_its_time(server, farm):
 
 
 def test_events_go_on_where_a_connection_broke(server, farm, monkeypatch):
-    monkeypatch.setattr(client, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(farm_execution, "_FIRST_PAUSE_S", 0.01)
     server.script["/execute-plan"] = [as_json(ACCEPTED, 202)]
     server.script["/executions/e-1"] = [as_json(ACCEPTED)]
     server.script["/executions/e-1/events"] = [
@@ -247,8 +248,8 @@ def test_events_end_when_the_past_is_gone_but_the_execution_is_final(server, far
 
 
 def test_events_give_up_when_the_farm_stays_away(server, farm, monkeypatch):
-    monkeypatch.setattr(client, "_FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(client, "_AWAY_S", 0.05)
+    monkeypatch.setattr(farm_execution, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(farm_execution, "_AWAY_S", 0.05)
     server.script["/execute-plan"] = [as_json(ACCEPTED, 202)]
     execution = farm.submit({})
     execution._http._url = "http://127.0.0.1:1"
