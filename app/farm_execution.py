@@ -30,6 +30,8 @@ class Execution:
         #: As the farm told it last.
         self.state = str(shown["state"])
         self.delivery = str(shown.get("delivery", "sent"))
+        #: Whether a submit made it; False: its key stood for it already.
+        self.created = bool(shown.get("created", True))
         self.warnings: tuple[str, ...] = tuple(shown.get("warnings", ()))
         #: How often it was started: resuming counts on.
         self.run = int(shown.get("run", 1))

@@ -109,7 +109,7 @@ def _show_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "truncated": result.get("truncated", False),
         "before": result.get("before"),
         "after": result.get("after"),
-        "summary": result.get("summary") or reason or _tell_holder(row.get("holder")),
+        "summary": result.get("summary") or reason or _tell_wait(row),
         "stdout_tail": result.get("stdout_tail", ""),
         "stderr_tail": result.get("stderr_tail", ""),
         "artifacts": list(result.get("artifacts", ())),
@@ -126,9 +126,12 @@ def _show_row(row: Mapping[str, Any]) -> dict[str, Any]:
     return shown | evidence | ({"undoes": row["undoes"]} if row.get("undoes") else {})
 
 
-def _tell_holder(holder: Mapping[str, Any] | None) -> str:
-    if holder is None:
-        return ""
+def _tell_wait(row: Mapping[str, Any]) -> str:
+    return tell_holder(row["holder"]) if row.get("holder") else ""
+
+
+def tell_holder(holder: Mapping[str, Any]) -> str:
+    """Who holds the asset that a row waits for, in words."""
     on = f" on {holder['target']}" if holder["target"] else ""
     return f"blocked by step {holder['step']}{on} of execution {holder['execution_id']}"
 
@@ -159,7 +162,8 @@ def _any_changed(results: Sequence[Mapping[str, Any]]) -> bool | None:
 def _summary(results: Sequence[Mapping[str, Any]]) -> str:
     """One line over several targets, naming the first that failed."""
     succeeded = sum(row["state"] == State.SUCCEEDED for row in results)
-    line = f"{succeeded} of {len(results)} targets succeeded"
+    is_open = any(State(row["state"]) not in FINAL_STATES for row in results)
+    line = f"{succeeded} of {len(results)} targets succeeded" + (" so far" if is_open else "")
     bad = [row for row in results if row["state"] in UNSUCCESSFUL]
     if not bad:
         return line

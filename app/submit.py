@@ -47,8 +47,9 @@ def submit(
     opened = parts.ledger.open_execution(checked, asked, room or 0)
     if not opened.same_plan:
         raise Conflict(
-            f"the key {key!r} was used for another plan, as execution {opened.execution_id}",
-            hint="use a new Idempotency-Key for a new plan",
+            f"the key {key!r} stands for execution {opened.execution_id}, "
+            "which has another plan, other inputs or another limit",
+            hint="to run this one, give a new key",
         )
     sent = parts.publisher.publish(opened.sending)
     return Accepted(

@@ -5,20 +5,24 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header
+from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from app.api.auth import PartsOfFarm, Viewer
 from app.api.sensitive import EventFilter
 from app.api.shared import ExecutionId, Watching
-from app.errors import Malformed
+from app.errors import Malformed, Unavailable
 from app.step import FINAL_EXECUTION_STATES
-from app.store.records import Cursor
+from app.store.records import Cursor, Records
 
 #: Events that may lie ready for a watcher who reads slowly; then the stream ends, and the
 #: watcher resumes where it broke.
 _MAILBOX_SIZE = 10_000
+#: A watcher who heard nothing for so long is told what is waited for.
+_QUIET_S = 2.0
 
 router = APIRouter(prefix="/executions", tags=["executions"])
 
@@ -97,9 +101,31 @@ class Mailbox:
         """Whether to go on taking; not once an overflow was read to its end."""
         return not (self._overflown and self._events.empty())
 
-    async def take(self) -> dict[str, Any] | None:
-        """The next event; None when the past was handed over."""
-        return await self._events.get()
+    async def take(self, within_s: float) -> dict[str, Any] | None:
+        """The next event; None when the past was handed over. Raises TimeoutError."""
+        async with asyncio.timeout(within_s):
+            return await self._events.get()
+
+
+class Waits:
+    """What the queued rows of an execution wait for, each told when it changes."""
+
+    def __init__(self, records: Records, execution_id: UUID) -> None:
+        self._records = records
+        self._execution_id = execution_id
+        self._told: dict[int, str] = {}
+
+    def look(self) -> list[dict[str, Any]]:
+        """Events that were not told yet; none while the ledger does not answer."""
+        try:
+            found = self._records.read_waits(self._execution_id)
+        except Unavailable:
+            return []
+        before = self._told
+        self._told = {event["step_id"]: event["data"]["summary"] for event in found}
+        return [
+            event for event in found if before.get(event["step_id"]) != event["data"]["summary"]
+        ]
 
 
 async def open_mailbox(
@@ -117,14 +143,28 @@ async def open_mailbox(
         yield mailbox
 
 
+def read_waits(execution_id: ExecutionId, parts: PartsOfFarm) -> Waits:
+    """What the watched execution waits for."""
+    return Waits(parts.records, execution_id)
+
+
 @router.get("/{execution_id}/events", response_class=EventSourceResponse)
 async def watch_execution(
     viewing: Annotated[Viewing, Depends(plan_viewing)],
     mailbox: Annotated[Mailbox, Depends(open_mailbox)],
+    waits: Annotated[Waits, Depends(read_waits)],
 ) -> AsyncIterator[ServerSentEvent]:
-    """Every event of an execution, past and to come; ends after its last `execution.finished`."""
+    """Every event of an execution, past and to come; ends after its last `execution.finished`.
+
+    While nothing happens it tells what rows wait for (`step.waits`, without an id).
+    """
     while mailbox.may_bring_more:
-        event = await mailbox.take()
+        try:
+            event = await mailbox.take(_QUIET_S)
+        except TimeoutError:
+            for told in await run_in_threadpool(waits.look):
+                yield viewing.show(told)
+            continue
         if event is not None:
             yield viewing.show(event)
         if viewing.is_end(event):

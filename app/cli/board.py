@@ -8,7 +8,7 @@ from typing import Any
 from app.step import FINAL_STATES, State
 
 #: Event kinds that move a row, and the state they move it to.
-_MOVES = {f"step.{state.value}": state for state in State}
+_MOVES = {f"step.{state.value}": state for state in State} | {"step.waits": State.QUEUED}
 
 
 @dataclass(slots=True)
@@ -22,6 +22,8 @@ class Row:
     worker: str | None = None
     summary: str = ""
     reason: str | None = None
+    #: Whether what ran there is verified to be gone, of a row that was stopped.
+    stopped: str | None = None
 
 
 @dataclass(slots=True)
@@ -91,6 +93,8 @@ class Board:
         self.execution_id = str(execution["execution_id"])
         self.name = str(execution["name"])
         self.state = str(execution["state"])
+        #: Who asked for its cancel, and why; empty while nobody did.
+        self.cancel = ""
         self.lines: dict[int, Line] = {}
         self._found: dict[int, tuple[Line, Row]] = {}
         for step in execution["steps"]:
@@ -104,6 +108,8 @@ class Board:
         """Take an event in; gives the line and row that it moved, if any."""
         if event["kind"] == "execution.finished":
             self.state = event["data"]["state"]
+        elif event["kind"] == "execution.cancel_requested":
+            self.cancel = tell_cancel(event.get("actor"), event["data"].get("reason"))
         state = _MOVES.get(event["kind"])
         found = self.find(event)
         if state is None or found is None:
@@ -112,16 +118,36 @@ class Board:
         return found
 
     def find(self, event: Mapping[str, Any]) -> tuple[Line, Row] | None:
-        """The line and row that an event speaks of; a row that was rendered since is added."""
+        """The line and row that an event speaks of; what was rendered since is added."""
         step_id, data = event.get("step_id"), event["data"]
-        if step_id in self._found:
-            return self._found[step_id]
-        line = self.lines.get(data.get("position"))
-        if line is None or step_id is None:
+        if step_id is None:
             return None
+        known = self._found.get(step_id)
+        if known and data.get("key", known[0].key) == known[0].key:
+            return known
+        if "key" not in data:
+            return None
+        line = self.lines.get(data["position"])
+        if line is None or line.key != data["key"]:  # a step that reverses another
+            line = Line(data["position"], data["key"], data["tool"], data["operation"])
+            self.lines[line.position] = line
         row = line.rows[step_id] = Row(data.get("target"), State.PENDING)
         self._found[step_id] = (line, row)
         return line, row
+
+
+def tell_cancel(actor: str | None, reason: str | None) -> str:
+    """Who asked for a cancel, and why; the farm itself when a plan took too long."""
+    why = f": {reason}" if reason else ""
+    return f"cancel was asked for by {actor or 'the farm'}{why}"
+
+
+def tell_reason(reason: str | None, stopped: str | None) -> str:
+    """Why a row ended so, and whether what was stopped is gone: ` (stopped: verified)`."""
+    if stopped is None:
+        return f" ({reason})" if reason else ""
+    before = f"{reason}, " if reason not in {None, "stopped"} else ""
+    return f" ({before}stopped: {stopped})"
 
 
 def _read_line(step: Mapping[str, Any]) -> Line:
@@ -134,6 +160,7 @@ def _read_line(step: Mapping[str, Any]) -> Line:
             worker=result["worker"],
             summary=result["summary"],
             reason=result["reason"],
+            stopped=result.get("stopped"),
         )
     return line
 
@@ -144,6 +171,7 @@ def _move_row(row: Row, state: State, event: Mapping[str, Any]) -> None:
     row.target = data.get("target") or row.target
     row.reason = data.get("reason")
     row.summary = data.get("summary") or ""
+    row.stopped = data.get("stopped")
     if state is State.RUNNING:
         row.started_at, row.duration_s = moment, None
         row.worker = event.get("actor")

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from app.cli.board import Board, Line, Row
+from app.cli.board import Board, Line, Row, tell_reason
 from app.cli.output import cell, make_console, note
 from app.step import FINAL_EXECUTION_STATES, FINAL_STATES, State
 
@@ -18,6 +18,8 @@ _TAIL_LINES = 8
 _REFRESH_PER_SECOND = 8
 _LONGEST_SUMMARY = 80
 
+#: States that are not worth a line of their own.
+_QUIET = {State.QUEUED, State.DUE, State.PENDING}
 _LOOKS: Mapping[State, tuple[str, str]] = {
     State.SUCCEEDED: ("✓", "green"),
     State.FAILED: ("✗", "bold red"),
@@ -75,8 +77,8 @@ class PlainDisplay:
         elif event["kind"] == "execution.finished":
             note(f"execution {self._board.execution_id}: {self._board.state}")
         elif event["kind"] == "execution.cancel_requested":
-            note(f"cancel was asked for by {event.get('actor') or 'somebody'}")
-        elif moved and moved[1].state not in {State.QUEUED, State.DUE, State.PENDING}:
+            note(self._board.cancel)
+        elif moved and (event["kind"] == "step.waits" or moved[1].state not in _QUIET):
             note(f"{self._place(*moved)}: {_describe(moved[1])}")
 
     def _show_output(self, event: Mapping[str, Any]) -> None:
@@ -136,6 +138,8 @@ class LiveDisplay:
                 Text(cell(line.summary, _LONGEST_SUMMARY), style="dim", overflow="ellipsis"),
             )
         header = Text(f"{self._board.name}  {self._board.execution_id}", style="bold")
+        if self._board.cancel:
+            header.append(f"  {cell(self._board.cancel)}", style="yellow")
         tail = [Text(cell(text), style="dim", no_wrap=True) for text in self._tail]
         return Group(header, table, *tail)
 
@@ -162,7 +166,7 @@ def _describe(row: Row) -> str:
     if row.state is State.RUNNING:
         return f"running on worker {row.worker}" if row.worker else "running"
     took = f" in {row.duration_s:.1f} s" if row.duration_s is not None else ""
-    reason = f" ({row.reason})" if row.reason else ""
+    reason = tell_reason(row.reason, row.stopped)
     summary = f": {cell(row.summary)}" if row.summary and row.summary != row.reason else ""
     return f"{row.state.value}{reason}{took}{summary}"
 

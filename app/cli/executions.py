@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from app.cli.asked import reason_option
+from app.cli.asked import note_waiting, reason_option
 from app.cli.complete import complete_execution
 from app.cli.exits import Exit
 from app.cli.farm import open_farm
@@ -41,6 +41,8 @@ _HEAD = (
     "started_at",
     "finished_at",
     "cancel_requested_at",
+    "cancelled_by",
+    "cancel_reason",
 )
 
 
@@ -115,6 +117,7 @@ def show(execution_id: str, step: str | None) -> None:
         print_fields(_head_of(shown))
         click.echo()
         print_steps(shown)
+        note_waiting(shown)
 
 
 def _head_of(shown: Mapping[str, Any]) -> dict[str, Any]:

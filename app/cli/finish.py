@@ -39,6 +39,8 @@ def finish(
     show: Callable[[Mapping[str, Any]], None] = print_steps,
 ) -> None:
     """Follow an execution, print what it gave with `show`, and end the command like it."""
+    if not execution.created:
+        note(f"the key stands for execution {execution.id} already: nothing new was started")
     if wait.detach:
         _print_id(execution)
         return

@@ -11,6 +11,7 @@ from app.cli.asked import note_waiting
 from app.cli.display import make_display
 from app.cli.exits import Exit, exit_of
 from app.cli.output import note
+from app.cli.waits import tell_waits
 from app.errors import Conflict
 from app.farm_execution import Execution
 from app.step import ExecutionState
@@ -33,8 +34,9 @@ def follow(execution: Execution, wait_s: float | None = None) -> tuple[Exit, dic
             return _follow(execution)
     except _WaitEnded:
         note(f"execution {execution.id} goes on after {wait_s:g} s")
-        _say_how_to_go_on(execution)
-        return Exit.WAIT_ENDED, execution.status()
+        shown = execution.status()
+        _say_how_to_go_on(execution, shown)
+        return Exit.WAIT_ENDED, shown
     except KeyboardInterrupt:
         return _detach_or_cancel(execution)
 
@@ -57,7 +59,7 @@ def _follow(execution: Execution) -> tuple[Exit, dict[str, Any]]:
 
 def _goes_on(event: Mapping[str, Any]) -> bool:
     """An event behind which an execution cannot begin to wait."""
-    return event["kind"] in {"step.output", "step.running"}
+    return event["kind"] in {"step.output", "step.running", "step.waits"}
 
 
 def _detach_or_cancel(execution: Execution) -> tuple[Exit, dict[str, Any]]:
@@ -81,7 +83,9 @@ def _cancel(execution: Execution) -> tuple[Exit, dict[str, Any]]:
     return _follow(execution)
 
 
-def _say_how_to_go_on(execution: Execution) -> None:
+def _say_how_to_go_on(execution: Execution, shown: Mapping[str, Any] | None = None) -> None:
+    for line in tell_waits(shown["steps"] if shown else ()):
+        note(f"  {line}")
     note(f"  watch it:   opsfarm executions watch {execution.id}")
     note(f"  cancel it:  opsfarm executions cancel {execution.id}")
 

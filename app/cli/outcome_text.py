@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from app.cli.board import tell_reason
 from app.cli.interrupted import note_interrupted
 from app.cli.output import cell, note, print_output, print_table, print_text
 from app.cli.waits import tell_waits
@@ -60,7 +61,7 @@ def note_failures(step: Mapping[str, Any]) -> None:
         if result["state"] not in UNSUCCESSFUL:
             continue
         on = f" on {result['target']}" if result["target"] else ""
-        reason = f" ({result['reason']})" if result["reason"] else ""
+        reason = tell_reason(result["reason"], result["stopped"])
         summary = result["summary"] if result["summary"] != result["reason"] else ""
         words = f": {cell(summary)}" if summary else ""
         note(f"step {step['position']} ({step['tool']}){on}: {result['state']}{reason}{words}")

@@ -17,11 +17,14 @@ from app.store.views import (
     show_head,
     show_lock,
     show_wait,
+    show_waiting,
 )
 
 MIN_PREFIX = 8
 EXECUTIONS_LIMIT = 500
 EVENTS_LIMIT = 1000
+#: Queued rows that a watcher is told of: the first.
+WAITS_LIMIT = 10
 
 _EXECUTION = """
     select e.id, e.name, e.state, e.source, e.warnings, e.created_at, e.finished_at, e.plan_digest,
@@ -41,15 +44,19 @@ _STEPS = """
 _WAITS = """
     with held as materialized (select held_caps(true) as caps)
     select s.id, h.id as step_id, h.execution_id, h.key, h.position, h.target, h.state,
-           h.started_at,
+           h.started_at, s.execution_id as own_execution, s.key as own_key,
+           s.position as own_position, s.target as own_target, s.tool, s.operation, s.attempt,
+           s.reason, case when s.not_before > clock_timestamp() then s.not_before end as not_before,
+           clock_timestamp() as at,
            case when s.caps is not null and s.sent_at is null
                 then tell_limit(s, (select caps from held)) end as limit
     from steps s
     left join steps h on h.tenant = s.tenant and h.mutex = s.mutex
         and h.state in ('running', 'interrupted') and h.id <> s.id
     where s.execution_id = :execution and s.state = 'queued'
-      and (s.mutex is not null or s.caps is not null)
 """
+_HELD = _WAITS + " and (s.mutex is not null or s.caps is not null)"
+_FIRST_WAITS = _WAITS + " order by s.id limit :limit"
 _LOCKS = """
     with waits as materialized (
         select mutex, count(*) as waiting from steps
@@ -169,7 +176,7 @@ class Records:
             }
             rows = [row | {"evidence": known.get(row["id"])} for row in rows]
         if any(row["state"] == "queued" and (row["capped"] or row["mutex"]) for row in rows):
-            held = {row["id"]: show_wait(row) for row in self._read(_WAITS, execution=execution_id)}
+            held = {row["id"]: show_wait(row) for row in self._read(_HELD, execution=execution_id)}
             rows = [row | held.get(row["id"], {}) for row in rows]
         waits = self.list_approvals(tenant, execution_id) if head["waiting"] else []
         return show_execution(head, rows) | {"approvals": waits}
@@ -268,6 +275,14 @@ class Records:
             body = show_event(row, str(cursor))
             views.append(EventView(cursor, row["execution_id"], row["tenant"], body))
         return views, cursor
+
+    def read_waits(self, execution_id: UUID) -> list[dict[str, Any]]:
+        """What its first queued rows wait for, as events `step.waits`: of what just queues, none.
+
+        They are of this moment: nothing keeps them, and they have no id.
+        """
+        rows = self._read(_FIRST_WAITS, execution=execution_id, limit=WAITS_LIMIT)
+        return [shown for shown in map(show_waiting, rows) if shown["data"]["summary"]]
 
     def newest_cursor(self) -> Cursor:
         """Behind everything that can be read now: where a live watcher starts."""

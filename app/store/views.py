@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from app.outcome import summarise
+from app.outcome import summarise, tell_holder
 
 
 def show_execution(head: RowMapping, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -41,6 +41,42 @@ def show_wait(row: RowMapping) -> dict[str, Any]:
     """What a queued row waits for: members of the row as `summarise` takes it."""
     reason = {"reason": row["limit"]} if row["limit"] else {}
     return reason | {"holder": show_holder(row) if row["step_id"] else None}
+
+
+def show_waiting(row: RowMapping) -> dict[str, Any]:
+    """What a queued row waits for, as an event without an id; `summary` is empty for nothing."""
+    holder = show_holder(row) if row["step_id"] else None
+    reason = row["limit"] or row["reason"]
+    return {
+        "id": None,
+        "at": _iso(row["at"]),
+        "execution_id": str(row["own_execution"]),
+        "step_id": row["id"],
+        "kind": "step.waits",
+        "actor": None,
+        "data": {
+            "position": row["own_position"],
+            "key": row["own_key"],
+            "tool": row["tool"],
+            "operation": row["operation"],
+            "target": row["own_target"]["name"] if row["own_target"] else None,
+            "attempt": row["attempt"],
+            "reason": reason,
+            "blocked_by": holder,
+            "summary": _tell_wait(holder, reason, row["not_before"]),
+        },
+    }
+
+
+def _tell_wait(
+    holder: Mapping[str, Any] | None, reason: str | None, not_before: datetime | None
+) -> str:
+    if holder is not None:
+        return tell_holder(holder)
+    if not_before is not None:
+        return f"tries again at {not_before:%H:%M:%S} UTC"
+    said = reason or ""
+    return said if said.startswith(("limit: ", "no_worker: ")) else ""
 
 
 def show_lock(row: RowMapping) -> dict[str, Any]:

@@ -351,6 +351,28 @@ class TestEvents:
             "execution.finished",
         ]
 
+    def test_says_what_is_waited_for_while_nothing_happens(self, api_farm, call):
+        make_hosts(api_farm, "web-01")
+        first = call("POST", "/execute-plan", json=CHMOD).json()["execution_id"]
+        step = api_farm.claim(first)
+        second = call("POST", "/execute-plan", json=CHMOD).json()["execution_id"]
+        told = f"blocked by step chmod on web-01 of execution {first}"
+        with call("GET", f"/executions/{second}/events", stream=True) as response:
+            events = read_events(response)
+            last_id, accepted = next(events)
+            event_id, waits = next(events)
+            assert (accepted["kind"], waits["kind"]) == ("execution.accepted", "step.waits")
+            assert waits["data"]["summary"] == told
+            assert waits["data"]["blocked_by"]["execution_id"] == first
+            assert (waits["id"], event_id) == (None, last_id), "it is no place to go on from"
+            api_farm.finish(step)
+            api_farm.finish(api_farm.claim(second))
+            assert [event["kind"] for _, event in events] == [
+                "step.running",
+                "step.succeeded",
+                "execution.finished",
+            ]
+
     def test_many_watchers_see_the_same(self, api_farm, call):
         execution_id = call("POST", "/execute-plan", json=DF).json()["execution_id"]
         other = call("POST", "/execute-plan", json=DF).json()["execution_id"]

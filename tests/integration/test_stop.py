@@ -8,6 +8,7 @@ import pytest
 from app.cancel import cancel
 from app.errors import Conflict
 from app.store.inventory import create_asset
+from app.store.records import Cursor
 from tests.lab.farm import TENANT, Farm, hold, lines_of, mark
 
 TEN_MINUTES = "600"
@@ -52,6 +53,13 @@ def wait_until_busy(farm, host):
     farm.wait_until(lambda: WAITER in " ".join(processes(host)))
 
 
+def told(farm, accepted, kind):
+    """What the event of this kind tells."""
+    events, _ = farm.parts.records.read_events(Cursor(), accepted.execution_id)
+    [data] = [event.body["data"] for event in events if event.body["kind"] == kind]
+    return data
+
+
 @pytest.mark.parametrize("operation", ["read", "change"])
 def test_a_remote_command_that_is_cancelled_is_gone_from_the_host(farm, host, operation):
     accepted = farm.submit(busy(host, operation, timeout_s=900))
@@ -63,6 +71,7 @@ def test_a_remote_command_that_is_cancelled_is_gone_from_the_host(farm, host, op
     assert processes(host) == []
     assert (row["reason"], row["stopped"]) == ("stopped", "verified")
     assert row["summary"] == "sh was stopped; it and its children are gone"
+    assert told(farm, accepted, "step.cancelled")["stopped"] == "verified"
 
 
 @pytest.mark.parametrize(
@@ -78,6 +87,7 @@ def test_a_remote_command_that_outlives_its_timeout_is_gone_from_the_host(
     row = farm.wait_for_row(accepted.execution_id, state)
     assert processes(host) == []
     assert (row["reason"], row["stopped"]) == ("timeout", "verified")
+    assert told(farm, accepted, f"step.{state}")["stopped"] == "verified"
     assert row["summary"] == "no end within its time; it was ended"
 
 

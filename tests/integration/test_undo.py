@@ -220,6 +220,17 @@ def test_what_changed_nothing_is_not_undone(farm, tmp_path):
     ]
 
 
+def test_what_has_no_undo_is_told_once(farm, tmp_path):
+    accepted = farm.submit(step("strike", tmp_path / "f"))
+    farm.wait_for(accepted.execution_id)
+    decide(farm).undo(accepted.execution_id)
+    [undone] = section(farm.wait_for(accepted.execution_id), "undo")
+    told = "log strike declares no undo: what it did stays"
+    assert (undone["state"], undone["summary"]) == ("skipped", told)
+    with pytest.raises(Conflict, match="nothing that changed anything is left to reverse"):
+        decide(farm).undo(accepted.execution_id)
+
+
 def test_nothing_to_reverse_is_said(farm, tmp_path):
     accepted = farm.submit(step("fail", tmp_path / "f", on_failure="undo"))
     execution = farm.wait_for(accepted.execution_id)

@@ -39,7 +39,9 @@ begin
     if not found then return false; end if;
     e.interrupted := e.interrupted + 1;
     perform tell(s.tenant, s.execution_id, s.id, 'step.interrupted', s.worker,
-                 step_facts(s) || jsonb_build_object('summary', p_result -> 'summary'));
+                 step_facts(s) || jsonb_build_object('summary', p_result -> 'summary')
+                     || case when p_result ? 'stopped' then jsonb_build_object(
+                            'stopped', p_result -> 'stopped') else '{}' end);
     perform keep(e);
     if s.caps is not null then perform tell_freed(s); end if;  -- the mutex stays held
     return true;

@@ -128,7 +128,9 @@ begin
     e := advance(e, p_send);
     perform tell(s.tenant, s.execution_id, s.id, 'step.' || p_state, coalesce(p_actor, s.worker),
                  step_facts(s) || p_more || jsonb_build_object('summary', p_result -> 'summary',
-                                                               'stage', e.stage));
+                                                               'stage', e.stage)
+                     || case when p_result ? 'stopped' then jsonb_build_object(
+                            'stopped', p_result -> 'stopped') else '{}' end);
     e := keep(e);
     perform tell_freed(s);
     if s.effect = 'read' and e.finished_at is null then

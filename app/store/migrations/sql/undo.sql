@@ -20,14 +20,15 @@ begin
     return e;
 end $$;
 
--- What there is to reverse: rows that succeeded, may have changed something and were not reversed
--- yet.
+-- What there is to reverse: rows that succeeded, may have changed something, were not reversed yet,
+-- and were not found to need nothing, or to have no undo, before.
 create function list_undoable(p_execution uuid) returns setof steps language sql stable as $$
     select s.* from steps s
     where s.execution_id = p_execution and s.state = 'succeeded' and s.effect <> 'read'
       and s.undoes is null and not exists (
           select from steps u where u.execution_id = p_execution and u.undoes = s.id
-                                and u.state = 'succeeded')
+                                and (u.state = 'succeeded'
+                                     or (u.state = 'skipped' and u.reason is null)))
 $$;
 
 -- A person wants reversed what a final execution did. Null: there is no such execution.

@@ -1,4 +1,4 @@
-from app.cli.board import Board
+from app.cli.board import Board, tell_cancel, tell_reason
 from app.step import State
 
 
@@ -59,9 +59,40 @@ def test_several_targets_are_counted():
 
 def test_rows_that_were_rendered_since_are_added():
     moving = board(step(1, "a", result(1)), step(2, "b", result(2, None, "pending")))
-    line, row = moving.move(event(99, "step.running", 1, position=2, target="web-9"))
+    line, row = moving.move(event(99, "step.running", 1, position=2, key="b", target="web-9"))
     assert (line.key, row.target, row.state) == ("b", "web-9", State.RUNNING)
     assert moving.move(event(99, "step.failed", 2))[1].state is State.FAILED
+
+
+def test_steps_that_reverse_others_are_added():
+    moving = board(step(1, "a", result(1)), step(2, "undo", result(2, None, "due")))
+    names = {"tool": "df", "operation": "usage"}
+    line, row = moving.move(event(2, "step.running", 1, position=2, key="undo:a", **names))
+    assert (line.key, row.state) == ("undo:a", State.RUNNING)
+    moving.move(event(4, "step.skipped", 1, position=3, key="undo:z", **names))
+    assert [line.key for line in moving] == ["a", "undo:a", "undo:z"]
+
+
+def test_what_a_row_waits_for_is_told_until_it_moves():
+    moving = board(step(1, "a", result(1)))
+    _line, row = moving.move(event(1, "step.waits", 1, summary="blocked by step b"))
+    assert (row.state, row.summary) == (State.QUEUED, "blocked by step b")
+    moving.move(event(1, "step.running", 2))
+    assert (row.state, row.summary) == (State.RUNNING, "")
+
+
+def test_who_asked_for_the_cancel_is_kept():
+    moving = board(step(1, "a", result(1)))
+    moving.move(event(None, "execution.cancel_requested", 1, reason="wrong host"))
+    assert moving.cancel == "cancel was asked for by worker-1: wrong host"
+    assert tell_cancel(None, "timeout: 3 s") == "cancel was asked for by the farm: timeout: 3 s"
+
+
+def test_what_was_stopped_says_whether_it_is_gone():
+    assert tell_reason(None, None) == ""
+    assert tell_reason("exit_code", None) == " (exit_code)"
+    assert tell_reason("stopped", "verified") == " (stopped: verified)"
+    assert tell_reason("timeout", "unverified") == " (timeout, stopped: unverified)"
 
 
 def test_a_retry_runs_again():

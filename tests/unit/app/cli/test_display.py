@@ -21,8 +21,10 @@ EVENTS = [
     event(1, "step.running", 1),
     event(1, "step.output", 1, lines=[["stdout", "out \x1b[31mred"], ["stderr", "err"]]),
     event(1, "step.failed", 3, reason="exit_code", summary="no such file"),
+    event(2, "step.waits", 1, reason="limit: 1 running df", summary="limit: 1 running df"),
     event(2, "step.running", 1),
-    event(None, "execution.cancel_requested", 4),
+    event(None, "execution.cancel_requested", 4, reason="wrong host"),
+    event(2, "step.cancelled", 4, reason="stopped", stopped="verified", summary="it is gone"),
     event(None, "execution.finished", 5, state="failed"),
 ]
 
@@ -37,8 +39,10 @@ def test_plain_lines(capsys):
         "[1/2] disk (df usage) on web-1 | out \N{REPLACEMENT CHARACTER}[31mred",
         "[1/2] disk (df usage) on web-1 | err",
         "[1/2] disk (df usage) on web-1: failed (exit_code) in 2.0 s: no such file",
+        "[1/2] disk (df usage) on web-2: queued (limit: 1 running df)",
         "[1/2] disk (df usage) on web-2: running on worker worker-1",
-        "cancel was asked for by worker-1",
+        "cancel was asked for by worker-1: wrong host",
+        "[1/2] disk (df usage) on web-2: cancelled (stopped: verified) in 3.0 s: it is gone",
         "execution e-1: failed",
     ]
 
@@ -51,7 +55,7 @@ def screen():
 def test_a_moving_table_leaves_nothing_behind(screen):
     display = LiveDisplay(Board(EXECUTION), screen)
     with display:
-        for one in EVENTS[:5]:
+        for one in EVENTS[:6]:
             display.show(one)
     shown = screen.file.getvalue()
     assert shown.endswith("\x1b[2K")  # the last line was erased

@@ -26,17 +26,20 @@ def test_who_holds_an_asset():
         "by step 2 (restart) on web-01 of execution 0197c0de-1, since 2026-01-02T03:04:05+00:00"
     )
     assert tell_holder({**HOLDER, "target": None, "state": "interrupted"}).endswith(
-        "of execution 0197c0de-1, since 2026-01-02T03:04:05+00:00, interrupted"
+        "since 2026-01-02T03:04:05+00:00, interrupted: "
+        "'opsfarm executions show 0197c0de-1' says how to go on"
     )
 
 
 def test_rows_that_wait_say_for_what():
     held = row(blocked_by=HOLDER)
     limited = row(target=None, reason="limit: 2 running systemctl")
-    others = row(reason="no_worker: net_raw"), row(state="failed", reason="limit: odd")
-    assert told(held, limited, *others) == [
+    unserved = row(reason="no_worker: net_raw on cap-1")
+    others = row(reason="timeout"), row(state="failed", reason="limit: odd")
+    assert told(held, limited, unserved, *others) == [
         f"step 1 (systemctl) on web-01: blocked {tell_holder(HOLDER)}",
         "step 1 (systemctl): waits, limit: 2 running systemctl",
+        "step 1 (systemctl) on web-01: waits, no_worker: net_raw on cap-1",
     ]
 
 
