@@ -47,13 +47,7 @@ class Decider:
         """Say how an interrupted row ended, or let it run once more; the execution then."""
         execution = self._open(execution_id)
         reason = self._speak().reason
-        row = find_row(execution, named)
-        if row["state"] != State.INTERRUPTED:
-            raise Conflict(
-                f"step {named.step}{_on(row)} is {row['state']}; "
-                "only an interrupted step can be resolved",
-                hint=f"'opsfarm executions show {execution_id}' shows what it did",
-            )
+        row = _find_interrupted(execution, named)
         decided = self.parts.decisions.resolve_step(
             execution_id,
             row["step_id"],
@@ -64,6 +58,18 @@ class Decider:
             origin=self.origin,
         )
         self.parts.publisher.publish(decided.sending)
+        return self._read(execution_id)
+
+    def ask_probe(self, execution_id: UUID, named: RowName) -> dict[str, Any]:
+        """Have an interrupted row's probe asked again; no reason is needed."""
+        row = _find_interrupted(self._open(execution_id), named)
+        self.parts.decisions.ask_probe(
+            execution_id,
+            row["step_id"],
+            actor=self.principal.name,
+            reason=self._reason,
+            origin=self.origin,
+        )
         return self._read(execution_id)
 
     def resume(self, execution_id: UUID, *, only_failed: bool) -> dict[str, Any]:
@@ -141,6 +147,17 @@ class Decider:
             f"{self.principal.name} is {role.value}, and the execution is {owner}'s",
             hint="whoever submitted it may decide, an approver, or an admin",
         )
+
+
+def _find_interrupted(execution: Mapping[str, Any], named: RowName) -> dict[str, Any]:
+    row = find_row(execution, named)
+    if row["state"] != State.INTERRUPTED:
+        raise Conflict(
+            f"step {named.step}{_on(row)} is {row['state']}; "
+            "only an interrupted step can be resolved",
+            hint=f"'opsfarm executions show {execution['execution_id']}' shows what it did",
+        )
+    return row
 
 
 def find_row(execution: Mapping[str, Any], named: RowName) -> dict[str, Any]:

@@ -17,8 +17,8 @@ _AWAY_S = 60.0
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 
-#: How a person says that an interrupted step ended.
-Resolution = Literal["succeeded", "failed", "retry", "skip"]
+#: How a person says that an interrupted step ended, or who is to find out.
+Resolution = Literal["succeeded", "failed", "retry", "skip", "probe"]
 
 
 class Execution:
@@ -120,10 +120,11 @@ class Execution:
         return Execution(self._http, self._http.post(f"{self._path}/rerun", body, key_header(key)))
 
     def resolve(
-        self, step: str | int, as_: Resolution, reason: str, *, target: str | None = None
+        self, step: str | int, as_: Resolution, reason: str = "", *, target: str | None = None
     ) -> dict[str, Any]:
         """Say how an interrupted step ended: succeeded, failed, skip; or retry to run it again.
 
+        `probe` has the operation's own look asked again and needs no reason; what it finds decides.
         `step` is its id or number, or `row:` and a row's id; `target` tells the rows of one that
         fanned out apart. Raises NotFound, Forbidden, Conflict when it is not interrupted.
         """

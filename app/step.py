@@ -104,6 +104,24 @@ class Credential:
     become_password: Secret | None = None
 
 
+class Found(StrEnum):
+    """What a probe found after an unknown outcome."""
+
+    DONE = "done"
+    NOT_DONE = "not done"
+    UNKNOWN = "no answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A worker is asked to look what became of a step; it runs nothing of it."""
+
+    #: The ledger's own clock, as it wrote it.
+    asked_at: str
+    #: What the operation's `before` read gave when the step was armed.
+    before: Any
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A claimed step row: everything that a worker needs, read in one round trip."""
@@ -134,6 +152,8 @@ class Step:
     run_as: str | None = None
     #: What was approved and must still hold: {"tool": digest, "login": {...}}; None: nothing.
     bound: Mapping[str, Any] | None = None
+    #: It is interrupted, and not ours to run: its token is that of whoever ran it.
+    probe: Probe | None = None
 
 
 @dataclass(frozen=True, slots=True)

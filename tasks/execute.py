@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from app.errors import StepError, Unavailable
 from app.observe.logs import bind
-from app.step import State, Step, StepResult
+from app.step import Found, State, Step, StepResult
 from app.store.db import guard_unavailable
 from app.store.ledger import Finished, Sending
 from tasks.inputs import NOT_APPROVED
@@ -65,6 +65,8 @@ def _execute_step(step_id: int, attempt: int, link: int | None, shop: Workshop) 
         return Ended()
     if isinstance(claimed, Sending):
         return Ended(claimed, Reason.REFUSED_BY_POLICY)
+    if claimed.probe is not None:
+        return _probe(claimed, shop)
     names = {"execution_id": str(claimed.execution_id), "step_id": claimed.id}
     with bind(**names, attempt=claimed.attempt), shop.running.watch(claimed) as running:
         started = time.monotonic()
@@ -77,6 +79,31 @@ def _execute_step(step_id: int, attempt: int, link: int | None, shop: Workshop) 
         result = perform(running, tool, operation, shop)
         result = replace(result, duration_s=time.monotonic() - started)
         return conclude(running, result, link, shop)
+
+
+def _probe(step: Step, shop: Workshop) -> Ended:
+    """Look what became of a step whose worker was lost, and say it; nothing of it is run."""
+    with (
+        bind(execution_id=str(step.execution_id), step_id=step.id),
+        shop.running.watch(step) as running,
+    ):
+        try:
+            result = perform(running, *_find_operation(step, shop), shop)
+        except StepError as error:
+            result = _refused(error)
+        found = _read_found(result)
+        log.info("%s.%s: its probe found %s", step.tool, step.operation, found)
+        pause_s, window = shop.settings.resend_s, shop.settings.window
+        told = keep_trying(
+            lambda: shop.ledger.probe_step(step, found, result, pause_s=pause_s, send=window)
+        )
+    return Ended(told.sending)
+
+
+def _read_found(result: StepResult) -> Found:
+    if result.state is State.SUCCEEDED:
+        return Found.DONE
+    return Found.NOT_DONE if result.reason is Reason.NOT_VERIFIED else Found.UNKNOWN
 
 
 def _find_operation(step: Step, shop: Workshop) -> tuple[Tool, Operation]:
@@ -132,6 +159,8 @@ def _try_again(running: Running, result: StepResult, shop: Workshop) -> bool:
     step, unknown = running.step, _is_unknown(running, result)
     if result.state is not State.FAILED or running.cancelled.is_set():
         return False
+    if result.reason is Reason.REFUSED_BY_POLICY:
+        return False  # what was approved is something else: no further try makes it the same
     if step.retries_left <= 0 and not unknown:
         return False
     if running.armed and step.repeat not in REPEATABLE:

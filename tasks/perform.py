@@ -6,7 +6,7 @@ from typing import Any
 
 from app.errors import ExpressionError, OpsfarmError, StepError, Stopped, Unavailable
 from app.promises import has_changed
-from app.step import State, StepResult
+from app.step import Probe, State, StepResult
 from tasks.caller import Caller
 from tasks.inputs import open_inputs
 from tasks.runners.base import StepControl
@@ -20,7 +20,12 @@ log = logging.getLogger(__name__)
 
 
 def perform(running: Running, tool: Tool, operation: Operation, shop: Workshop) -> StepResult:
-    """Run the operation and give its result, scrubbed. Raises Unavailable only."""
+    """Run the operation and give its result, scrubbed. Raises Unavailable only.
+
+    Of a step to be probed nothing is run but the look of its `verify`: succeeded means that its
+    effect is there, failed with `not_verified` that it is not, anything else that nobody knows. The
+    `output` is what was seen.
+    """
     step = running.step
     scrub = Scrubber(())
     try:
@@ -34,7 +39,7 @@ def perform(running: Running, tool: Tool, operation: Operation, shop: Workshop) 
                 on_line=lambda stream, line: lines.add(stream, scrub.scrub_line(stream, line)),
             )
             act = _Act(running, Caller(step, tool, inputs, shop, scrub), operation)
-            result = act.run(control)
+            result = act.run(control) if step.probe is None else act.look_back(step.probe)
         finally:
             shop.live_output.close(lines)
     except Stopped as stopped:
@@ -76,7 +81,7 @@ class _Act:
         if self.operation.before is not None:
             self.before = self.caller.read(self.operation.before, {}, None, control)
         control.arms = self.running.step.effect is not Effect.READ
-        control.before_effect = self._arm
+        control.before_effect = lambda: self._arm(control)
         result = replace(self._act(control), before=self.before)
         if result.unknown and self._may_probe():
             return self._probe(result)
@@ -84,8 +89,12 @@ class _Act:
             return self._prove(result, control)
         return result
 
-    def _arm(self) -> None:
+    def _arm(self, control: StepControl) -> None:
         arm(self.running, self.caller.shop, self.caller.scrub.scrub_value(self.before))
+        if control.seconds_left == 0 and control.arms:
+            # A process that was frozen: somebody else may act in its place.
+            self.running.armed = False
+            raise StepError(Reason.TIMEOUT, "its time was over before it began")
 
     def _act(self, control: StepControl) -> StepResult:
         try:
@@ -100,24 +109,34 @@ class _Act:
         step, cancelled = self.running.step, self.running.cancelled.is_set()
         return step.repeat is Repeat.PROBE and self.running.armed and not cancelled
 
+    def look_back(self, asked: Probe) -> StepResult:
+        """What became of an effect that a lost worker may have had; its output is what was seen."""
+        self.before = asked.before
+        lost = StepResult(State.FAILED, "its worker was lost", Reason.WORKER_LOST)
+        result, seen = self._look_for(replace(lost, before=self.before))
+        return replace(result, output=seen.output if seen else None)
+
     def _probe(self, result: StepResult) -> StepResult:
         """Evidence in place of an outcome that nobody saw; without any it stays unknown."""
+        return self._look_for(result)[0]
+
+    def _look_for(self, result: StepResult) -> tuple[StepResult, Seen | None]:
         verify = self.operation.verify
         if verify is None:
-            return result
+            return result, None
         control = StepControl(verify.within_s, cancelled=self.running.cancelled)
         try:
             seen = look_until(self.caller, verify, self.before, control, unknown=True)
         except Stopped:
-            return result
+            return result, None
         if seen.reached:
             words = f"no end was seen ({result.summary}), but its effect: {verify.until}"
             done = replace(result, state=State.SUCCEEDED, reason=None, summary=words, unknown=False)
             done = replace(done, changed=True, transient=False, stopped=None)
-            return self._compare(done, seen, control)
+            return self._compare(done, seen, control), seen
         if not seen.answered:
-            return replace(result, summary=f"{result.summary}; {seen.why}")
-        return replace(_not_verified(result, seen, verify), unknown=False)
+            return replace(result, summary=f"{result.summary}; {seen.why}"), seen
+        return replace(_not_verified(result, seen, verify), unknown=False), seen
 
     def _prove(self, result: StepResult, control: StepControl) -> StepResult:
         """What the effect left behind: verified where the tool says how, compared with before."""

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from uuid import UUID
 
 from app.step import Step
 from app.store.ledger import Ledger
@@ -37,7 +36,8 @@ class RunningSteps:
         self._worker = worker
         self._self_kill_s = self_kill_s
         self._lock = threading.Lock()
-        self._steps: dict[UUID, Running] = {}
+        #: By identity, not by token: a probe has that of its step, which may still run here.
+        self._steps: dict[int, Running] = {}
         self._alive_at = time.monotonic()
 
     @contextmanager
@@ -45,12 +45,12 @@ class RunningSteps:
         """Hold a step in the registry while it runs."""
         running = Running(step)
         with self._lock:
-            self._steps[step.token] = running
+            self._steps[id(running)] = running
         try:
             yield running
         finally:
             with self._lock:
-                del self._steps[step.token]
+                del self._steps[id(running)]
 
     def list(self) -> list[Running]:
         """What runs now."""
@@ -85,7 +85,7 @@ class RunningSteps:
 
     def _let_go(self, running: Running) -> None:
         with self._lock:  # it may have finished since: then it is nobody's loss
-            if running.step.token not in self._steps:
+            if id(running) not in self._steps:
                 return
         running.lost = True
         running.cancelled.set()

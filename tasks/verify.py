@@ -69,5 +69,5 @@ def _look(
     try:
         reached = is_reached(verify.until, facts)
     except ExpressionError as error:
-        return Seen(False, True, output, str(error))
+        return Seen(False, last.answered, output, str(error))
     return Seen(reached, True, output, f"last seen: {describe(output)}; wanted: {verify.until}")

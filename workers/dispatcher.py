@@ -89,6 +89,8 @@ class Dispatcher:
         serve_due(self._parts, self._outbox)
         try:
             waiting = [queue for queue in self._outbox.queues() if self._fill(queue)]
+            for queue in self._outbox.probe_queues():
+                self._ask_probes(queue)
         except OperationalError as error:
             log.warning("the broker does not answer: %s", error)
             return None
@@ -116,6 +118,13 @@ class Dispatcher:
                 self._parts.ledger.unsend_steps(rest)
                 return False
         return len(taken) == room
+
+    def _ask_probes(self, queue: str) -> None:
+        """Have workers look what became of interrupted rows, where there are any to ask."""
+        room = self._parts.publisher.window.room(queue)
+        if room and self._outbox.live_slots(queue, LIVE_S):
+            for sending in self._outbox.take_probes(queue, room, self._parts.settings.resend_s):
+                self._parts.publisher.publish(sending)
 
 
 @dataclass(slots=True)

@@ -30,9 +30,9 @@ class Decision(BaseModel):
 
 
 class Resolving(Decision):
-    """How an interrupted step ended."""
+    """How an interrupted step ended; or that its probe is to be asked again."""
 
-    resolution: Literal["succeeded", "failed", "retry", "skip"] = Field(alias="as")
+    resolution: Literal["succeeded", "failed", "retry", "skip", "probe"] = Field(alias="as")
     #: Of a step that fanned out: whom the row acts on.
     target: str | None = Field(default=None, max_length=300)
 
@@ -67,9 +67,14 @@ Person = Annotated[Deciding, Depends()]
 def resolve_step(
     execution_id: ExecutionId, step: str, body: Resolving, person: Person
 ) -> dict[str, Any]:
-    """Say how an interrupted step ended; `step` is its id or number, or `row:` and a row's id."""
+    """Say how an interrupted step ended; `step` is its id or number, or `row:` and a row's id.
+
+    With `probe` the operation's own look is asked for again, and what it finds decides.
+    """
     decider = person.why(body.reason)
     named = RowName(step, body.target)
+    if body.resolution == "probe":
+        return person.show(decider.ask_probe(execution_id, named))
     return person.show(decider.resolve(execution_id, named, _RESOLUTIONS[body.resolution]))
 
 

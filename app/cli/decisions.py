@@ -22,14 +22,17 @@ _ID = click.argument("execution_id", metavar="ID", shell_complete=complete_execu
 @click.argument("step")
 @click.option("--as", "as_", type=click.Choice(list(CHOICES)), required=True, help="How it ended.")
 @click.option("--target", help="Of a step that fanned out: on whom.")
-@click.option("--reason", required=True, help="How you know; kept with the step.")
+@click.option("--reason", default="", help="How you know; kept with the step.")
 @json_option
 def resolve(execution_id: str, step: str, as_: Resolution, **said: str) -> None:
     """Say how an interrupted step ended.
 
-    With `--as retry` it runs once more. STEP is its id or number, or row:N. Until then it holds
-    its asset; 'opsfarm executions show ID' shows what there is to know.
+    With `--as retry` it runs once more, with `--as probe` a worker looks whether its effect is
+    there, and that decides: the one choice that needs no reason. STEP is its id or number, or
+    row:N. Until then it holds its asset; 'opsfarm executions show ID' shows what there is to know.
     """
+    if as_ != "probe" and not said["reason"].strip():
+        raise click.UsageError(f"--as {as_} needs a reason: how you know (--reason TEXT)")
     execution = open_farm().execution(execution_id)
     shown = execution.resolve(step, as_, said["reason"], target=said["target"])
     tell_how_it_goes_on(execution, shown)

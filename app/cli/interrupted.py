@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.cli.output import cell, moment, note
-from app.step import State
+from app.step import Found, State
 
 #: How a person may say that it ended, and what that means.
 CHOICES = {
@@ -13,6 +13,7 @@ CHOICES = {
     "failed": "it did not: the plan stops, or goes on, as it says",
     "retry": "run it once more",
     "skip": "leave it: the plan goes on without it",
+    "probe": "have a worker look again, and go by what it sees",
 }
 #: Rows of one execution whose commands are written out.
 _WRITTEN_OUT = 3
@@ -25,8 +26,8 @@ def note_interrupted(execution: Mapping[str, Any]) -> None:
         for line in tell_evidence(row["evidence"], row["stopped"]):
             note(f"  {line}")
         if number < _WRITTEN_OUT:
-            note("  look at the target, then say how it ended:")
-            for choice, meaning in CHOICES.items():
+            note(f"  {_tell_next(row['evidence'].get('probe'))}")
+            for choice, meaning in _choices(row["evidence"].get("probe")):
                 command = _write_command(execution, step, row, choice)
                 note(f"    {command}   # {meaning}")
     if len(rows) > _WRITTEN_OUT:
@@ -53,8 +54,41 @@ def tell_evidence(evidence: Mapping[str, Any], stopped: str | None = None) -> It
 
 
 def _tell_probe(probe: Mapping[str, Any]) -> str:
-    seen = probe.get("evidence")
-    return str(probe["found"]) + (f", seen: {cell(seen)}" if seen is not None else "")
+    """What was found last, and what comes next."""
+    found, asked_at = probe["found"], probe.get("asked_at")
+    told = []
+    if probe.get("at") or not asked_at:
+        told = [f"{found} at {moment(probe['at'])} UTC" if probe.get("at") else str(found)]
+    if probe.get("evidence") is not None:
+        told.append(f"seen: {cell(probe['evidence'])}")
+    elif probe.get("why"):
+        told.append(cell(probe["why"]))
+    if found == Found.NOT_DONE:
+        told.append(f"what was begun may still be at work until {moment(probe['counts_at'])} UTC")
+    if asked_at:
+        told.append(f"asked at {moment(asked_at)} UTC")
+    elif probe.get("next_at"):
+        told.append(f"asked next at {moment(probe['next_at'])} UTC")
+    elif probe.get("due"):
+        told.append("asked as soon as a worker is there")
+    return ", ".join(told)
+
+
+def _tell_next(probe: Mapping[str, Any] | None) -> str:
+    if _is_open(probe):
+        return "what its probe finds settles it; or look at the target, and say how it ended:"
+    return "look at the target, then say how it ended:"
+
+
+def _is_open(probe: Mapping[str, Any] | None) -> bool:
+    """Whether the farm has it asked by itself."""
+    return bool(probe and (probe.get("asked_at") or probe.get("next_at") or probe.get("due")))
+
+
+def _choices(probe: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Each way to end it with its meaning; its probe where it has one that is not asked now."""
+    asks = probe is not None and not (probe.get("asked_at") or probe.get("due"))
+    return [(name, text) for name, text in CHOICES.items() if name != "probe" or asks]
 
 
 def _interrupted(
@@ -77,4 +111,4 @@ def _write_command(
     elif len(step["results"]) > 1:
         named += ["--target", row["target"]]
     words = ["opsfarm", "executions", "resolve", execution["execution_id"], *named, "--as", choice]
-    return f"{shlex.join(words)} --reason TEXT"
+    return shlex.join(words) + ("" if choice == "probe" else " --reason TEXT")

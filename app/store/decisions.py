@@ -1,4 +1,4 @@
-"""What people, and probes, decide: resolve, resume, approve, reject.
+"""What people decide: resolve, resume, approve, reject.
 
 Each is one SQL function (`migrations/sql/decisions.sql`, `approvals.sql`), as in
 `app.store.ledger`. What the present state does not allow raises Conflict and changes nothing.
@@ -15,10 +15,8 @@ from sqlalchemy import Engine
 from app.errors import Conflict, Forbidden, NotFound
 from app.json_text import write_json
 from app.principal import Principal
-from app.step import Step, StepResult
 from app.store.db import guard_unavailable
-from app.store.ledger import Finished, Sending, call, read_finished, read_sending
-from app.store.rows import result_json
+from app.store.ledger import Sending, call, read_sending
 
 #: Why a yes does not count, and what to do then.
 _REFUSALS = {
@@ -45,14 +43,6 @@ class Resolution(StrEnum):
     FAILED = "failed"
     RETRY = "retry"
     SKIPPED = "skipped"
-
-
-class Found(StrEnum):
-    """What a probe found after an unknown outcome."""
-
-    DONE = "done"
-    NOT_DONE = "not_done"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,33 +100,24 @@ class Decisions:
             "resolve_step", execution_id, step_id, resolution.value, actor, reason, send, origin
         )
         if answer is None:
-            raise NotFound(
-                f"execution {execution_id} has no step {step_id}",
-                hint=f"'opsfarm executions show {execution_id}' shows the ids of its rows",
-            )
+            raise _no_such_row(execution_id, step_id)
         if not answer["accepted"]:
             refuse_resolution(step_id, answer)
         return Decided(execution_id, answer["execution_state"], read_sending(answer))
 
-    def probe_step(
-        self, step: Step, found: Found, result: StepResult, *, link: int | None, send: int
-    ) -> Finished:
-        """Settle a step whose outcome was unknown by what its probe found, with its evidence.
+    def ask_probe(
+        self, execution_id: UUID, step_id: int, *, actor: str, reason: str, origin: str = ""
+    ) -> None:
+        """Have an interrupted row's probe asked again, soon.
 
-        Done: succeeded. Not done: queued again while it has starts left, then failed
-        (`not_verified`). Unknown: it is interrupted. Not accepted: it is not ours any more, or
-        not a step that a probe may settle.
+        Raises NotFound, and Conflict for a row in another state, without a probe, or while it is
+        asked already.
         """
-        return self._probe(step.id, step.token, found, result, link, send)
-
-    def probe_interrupted(
-        self, step_id: int, found: Found, result: StepResult, *, send: int
-    ) -> Finished:
-        """As `probe_step`, of an interrupted row that nobody holds.
-
-        Not accepted, and nothing changed: it is in another state, or the probe knows no more.
-        """
-        return self._probe(step_id, None, found, result, None, send)
+        answer = self._call("ask_probe", execution_id, step_id, actor, reason, origin)
+        if answer is None:
+            raise _no_such_row(execution_id, step_id)
+        if not answer["accepted"]:
+            _refuse_ask(step_id, answer)
 
     def resume_execution(  # noqa: PLR0913  # who wants what of which execution, and why
         self,
@@ -206,23 +187,25 @@ class Decisions:
         )
         return _read_decision(approval_id, answer)
 
-    def _probe(  # noqa: PLR0913, PLR0917  # as the SQL function
-        self,
-        step_id: int,
-        token: UUID | None,
-        found: Found,
-        result: StepResult,
-        link: int | None,
-        send: int,
-    ) -> Finished:
-        text = write_json(result_json(result))
-        return read_finished(
-            self._call("probe_step", step_id, token, found.value, text, link, send)
-        )
-
     def _call(self, function: str, *arguments: Any) -> Any:  # noqa: ANN401  # JSON
         with guard_unavailable(), self._engine.connect() as connection:
             return call(connection, function, *arguments)
+
+
+def _no_such_row(execution_id: UUID, step_id: int) -> NotFound:
+    return NotFound(
+        f"execution {execution_id} has no step {step_id}",
+        hint=f"'opsfarm executions show {execution_id}' shows the ids of its rows",
+    )
+
+
+def _refuse_ask(step_id: int, answer: Mapping[str, Any]) -> None:
+    why, hint = {
+        "state": (f"it is {answer['state']}; only an interrupted step is probed", ""),
+        "no_probe": ("its operation has no probe", "look at the target, and say how it ended"),
+        "asked": ("it is asked now", "its answer comes within two minutes, or you may ask again"),
+    }[answer["why"]]
+    raise Conflict(f"the probe of step {step_id} cannot be asked: {why}", hint=hint)
 
 
 def refuse_resume(what: str, execution_id: UUID, answer: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from app.json_text import write_json
 from app.plan import Ask, CheckedPlan
 from app.principal import Principal
-from app.step import Step, StepResult, Target
+from app.step import Found, Probe, Step, StepResult, Target
 from app.store.db import guard_unavailable
 from app.store.rows import need_json, plan_json, result_json, rows_json
 from tool_catalog.model import Effect, Repeat
@@ -101,7 +101,7 @@ class Ledger:
     def claim_step(
         self, step_id: int, attempt: int, token: UUID, worker: str, queues: Sequence[str]
     ) -> Step | Sending | None:
-        """The step when it is ours now; None when it is not.
+        """The step when it is ours now, or interrupted and ours to probe; None when it is not.
 
         A `Sending` means that the row was settled instead (its principal may no longer run
         plans) and that these rows follow.
@@ -166,6 +166,23 @@ class Ledger:
             )
         )
 
+    def probe_step(
+        self, step: Step, found: Found, result: StepResult, *, pause_s: float, send: int
+    ) -> Finished:
+        """Say what an interrupted step's probe found; the result's `output` is its evidence.
+
+        Done: succeeded. Not done: once nothing of it is on its way any more, queued again while it
+        has starts left, then failed (`not_verified`). No answer: asked again after `pause_s`, a few
+        times. Not accepted: somebody settled it meanwhile.
+        """
+        asked_at = step.probe.asked_at if step.probe else None
+        text = write_json(result_json(result))
+        return read_finished(
+            self._call(
+                "probe_step", step.id, step.token, found.value, asked_at, text, pause_s, send
+            )
+        )
+
     def release_step(self, step: Step) -> bool:
         """Give back a running step that has not armed."""
         return bool(self._call("release_step", step.id, step.token))
@@ -227,7 +244,7 @@ def ask_json(ask: Ask) -> dict[str, Any]:
 
 
 def _read_step(answer: Mapping[str, Any], token: UUID) -> Step:
-    target = answer["target"]
+    target, probe = answer["target"], answer.get("probe")
     return Step(
         id=answer["id"],
         execution_id=UUID(answer["execution_id"]),
@@ -242,7 +259,7 @@ def _read_step(answer: Mapping[str, Any], token: UUID) -> Step:
         parameters=answer["parameters"],
         target=Target(**target) if target else None,
         attempt=answer["attempt"],
-        token=token,
+        token=UUID(answer["token"]) if probe else token,
         timeout_s=answer["timeout_s"],
         retries_left=answer["retries_left"],
         backoff_s=answer["backoff_s"],
@@ -250,6 +267,7 @@ def _read_step(answer: Mapping[str, Any], token: UUID) -> Step:
         principal=answer["principal"],
         run_as=answer["run_as"],
         bound=answer["bound"],
+        probe=Probe(**probe) if probe else None,
     )
 
 

@@ -183,6 +183,15 @@ class Outbox:
         rows = self._call("take_unsent", queue, limit, resend_s)
         return [Sending(run=(Link(*row[:6]),), plan_name=row[6]) for row in rows]
 
+    def probe_queues(self) -> list[str]:
+        """Queues with interrupted rows whose probe is to be asked now."""
+        return [row["queue"] for row in self._read("select probe_queues() as queue")]
+
+    def take_probes(self, queue: str, limit: int, resend_s: float) -> list[Sending]:
+        """Count rows as asked and give them; a lost message is due again after `resend_s`."""
+        rows = self._call("take_probes", queue, limit, resend_s)
+        return [Sending(run=(Link(*row[:6]),), plan_name=row[6]) for row in rows]
+
     def leases(self) -> list[Lease]:
         """Every running row."""
         rows = self._read("select id, token, heartbeats from steps where state = 'running'")
@@ -196,7 +205,10 @@ class Outbox:
         return answer.get("to"), read_sending(answer)
 
     def next_start_s(self) -> float | None:
-        """Seconds until the interval of some limit lets a waiting row begin; None: none waits."""
+        """Seconds until the interval of some limit lets a waiting row begin, or a probe is due.
+
+        None: nothing waits for a moment.
+        """
         wait_s = self._call("next_start_s")
         return None if wait_s is None else max(0.0, float(wait_s))
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, Index, func, text
+from sqlalchemy import BigInteger, ForeignKey, Identity, Index, SmallInteger, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -131,6 +131,12 @@ class StepRow(Base):
             postgresql_where=text("state in ('failed', 'interrupted') and discarded_at is null"),
         ),
         Index("ix_steps_due", "id", postgresql_where=text("state = 'due'")),
+        # Interrupted rows whose probe is to be asked.
+        Index(
+            "ix_steps_probes",
+            "probe_at",
+            postgresql_where=text("state = 'interrupted' and probes_left > 0"),
+        ),
         Index("ix_steps_running", "id", postgresql_where=text("state = 'running'")),
         # The backstop of the claim's own check: one holder for each mutex.
         Index(
@@ -217,5 +223,9 @@ class StepRow(Base):
     finished_at: Mapped[datetime | None]
     reason: Mapped[str | None]
     result: Mapped[dict[str, Any] | None]
+    #: Of an interrupted row with `repeat: probe`: when its probe is to be asked next, or counts as
+    #: lost if it does not answer; null: a person decides.
+    probe_at: Mapped[datetime | None]
+    probes_left: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
     #: Somebody took it from the dead-letter desk.
     discarded_at: Mapped[datetime | None]

@@ -10,6 +10,7 @@ from app.cli.main import opsfarm as command_line
 from app.errors import Conflict, Forbidden, Malformed, NotFound
 from app.principal import Role
 from app.step import State, StepResult
+from app.store.outbox import Outbox
 from tests.lab.inventory import AssetBench
 from tool_catalog.model import Reason
 
@@ -19,6 +20,13 @@ RUN = {
     "operation": "set",
     "id": "act",
     "parameters": {"path": "/x", "mode": "0640"},
+    "targets": "web-01",
+}
+RESTART = {
+    "tool": "systemctl",
+    "operation": "restart",
+    "id": "again",
+    "parameters": {"unit": "a.service"},
     "targets": "web-01",
 }
 LOGS = {"tool": "journalctl", "targets": "web-01"}
@@ -239,6 +247,43 @@ def test_a_person_sees_what_there_is_to_know_and_the_commands_to_choose_from(
     letter = cli("deadletter", "show", str(step.id))
     assert "step.interrupted" in letter.stdout
     assert "--as retry" in letter.stderr
+
+
+def test_a_probe_is_asked_over_http_and_from_the_command_line(api_farm, farm, interrupt, cli):
+    execution = farm.submit({"steps": [RESTART]})
+    interrupt(execution)
+    shown = cli("executions", "show", execution.id).stderr
+    assert "its probe:      not" in shown
+    resolve = ("executions", "resolve", execution.id, "again", "--as", "probe")
+    asked = cli(*resolve, "--reason", "the host is back")
+    assert (asked.exit_code, "attention" in asked.stderr) == (0, True), asked.stderr
+    assert execution.resolve("again", "probe")["state"] == "attention"
+    assert "as soon as a worker is there" in cli("executions", "show", execution.id).stderr
+    assert len(Outbox(api_farm.parts.autocommit).take_probes("automation", 1, 60)) == 1
+    with pytest.raises(Conflict, match="it is asked now"):
+        execution.resolve("again", "probe")
+    execution.resolve("again", "succeeded", WHY)
+    with pytest.raises(Conflict, match="is succeeded; only an interrupted"):
+        execution.resolve("again", "probe")
+
+
+def test_a_step_without_a_probe_cannot_be_asked(farm, interrupt, unchanged):
+    execution = farm.submit({"steps": [RUN]})
+    interrupt(execution)
+    before = unchanged(execution)
+    with pytest.raises(Conflict, match="its operation has no probe"):
+        execution.resolve("act", "probe")
+    assert unchanged(execution) == before
+
+
+def test_every_other_choice_needs_a_reason(farm, interrupt, cli):
+    execution = farm.submit({"steps": [RUN]})
+    interrupt(execution)
+    refused = cli("executions", "resolve", execution.id, "act", "--as", "succeeded")
+    assert refused.exit_code == 2
+    assert "--as succeeded needs a reason" in refused.stderr
+    with pytest.raises(Malformed, match="needs a reason"):
+        execution.resolve("act", "succeeded")
 
 
 def test_the_command_line_resolves_and_ends_like_the_execution(farm, interrupt, cli):

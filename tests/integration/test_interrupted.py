@@ -5,8 +5,7 @@ import pytest
 from app.cli.interrupted import tell_evidence
 from app.decide import Decider, RowName
 from app.errors import Conflict
-from app.step import State, StepResult
-from app.store.decisions import Found, Resolution
+from app.store.decisions import Resolution
 from tests.lab.farm import Farm
 
 TOOL = """
@@ -48,16 +47,22 @@ def test_a_probe_that_itself_fails_leaves_the_step_to_a_person(farm):
     [row] = execution["steps"][0]["results"]
     assert (row["state"], row["reason"]) == ("interrupted", "timeout")
     assert "look: " in row["summary"]
-    assert list(tell_evidence(row["evidence"]))[-1] == "its probe:      no answer"
-    # Asked by anybody else it says no more, and changes nothing.
-    nothing = StepResult(State.FAILED, "cannot look")
-    refused = farm.parts.decisions.probe_interrupted(row["step_id"], Found.UNKNOWN, nothing, send=1)
-    assert (refused.accepted, refused.state) == (False, "interrupted")
-    assert farm.read(accepted.execution_id) == execution
+    told = list(tell_evidence(row["evidence"]))[-1]
+    assert told.startswith("its probe:      no answer, asked next at "), "its worker did first"
+    decide(farm).ask_probe(accepted.execution_id, RowName("luck"))
+    farm.wait_until(lambda: is_left(farm.result(accepted.execution_id)["evidence"]["probe"]))
+    [row] = farm.read(accepted.execution_id)["steps"][0]["results"]
+    told = list(tell_evidence(row["evidence"]))[-1]
+    assert "its probe:      no answer at 20" in told
+    assert "cannot look" in told
     with pytest.raises(Conflict, match="it is attention"):
         decide(farm).resume(accepted.execution_id, only_failed=False)
     decide(farm).resolve(accepted.execution_id, RowName("luck"), Resolution.FAILED)
     assert farm.wait_for(accepted.execution_id)["state"] == "failed"
+
+
+def is_left(probe):
+    return probe.get("at") and not (probe["asked_at"] or probe["next_at"] or probe["due"])
 
 
 def decide(farm):

@@ -1,4 +1,4 @@
-"""Decisions: what people and probes say of rows, each when it may be said and when it may not."""
+"""Decisions: what people say of rows, each when it may be said and when it may not."""
 
 from uuid import uuid4
 
@@ -7,11 +7,11 @@ from sqlalchemy import text
 
 from app.errors import Conflict, NotFound
 from app.step import State
-from app.store.decisions import Found, Resolution
+from app.store.decisions import Resolution
 from app.store.listener import Listener
 from tests.lab.ledger_bench import FAILED, InThread, all_at_once, done, make_change, make_step
 from tests.lab.shapes import Batches
-from tool_catalog.model import Reason, Repeat
+from tool_catalog.model import Reason
 
 UNKNOWN = done(State.FAILED, Reason.TIMEOUT, unknown=True)
 
@@ -215,98 +215,6 @@ def test_a_failure_by_word_counts_in_its_block(bench):
     bench.ledger.interrupt_step(step, UNKNOWN)
     resolve(bench, execution, "failed")
     assert bench.states(execution) == ["failed", "skipped", "skipped"]
-
-
-# Probes.
-
-
-def probed(bench, **members):
-    """A running, armed step that a probe may settle."""
-    execution = bench.open(make_change("a", repeat=Repeat.PROBE, **members), make_step("b"))
-    step = bench.take(execution, "a")
-    assert bench.ledger.arm_step(step)
-    return execution, step
-
-
-def probe(bench, step, found):
-    return bench.decisions.probe_step(
-        step, found, done(output={"active": found.value}), link=None, send=64
-    )
-
-
-@pytest.mark.transition(
-    "running, interrupted -> succeeded, queued, failed", "probe_step", happens=True
-)
-def test_a_probe_that_finds_it_done_ends_the_step(bench):
-    execution, step = probed(bench)
-    finished = probe(bench, step, Found.DONE)
-    assert finished.accepted
-    assert bench.states(execution) == ["succeeded", "queued"]
-    assert [link.tool for link in finished.sending.run] == ["b"]
-    told = event(bench, execution, "step.succeeded")
-    assert told["data"]["probe"] == {"found": "done", "evidence": {"active": "done"}}
-    assert bench.rows(execution)[0]["reason"] == "resolved"
-
-
-@pytest.mark.transition(
-    "running, interrupted -> succeeded, queued, failed", "probe_step", happens=True
-)
-def test_a_probe_that_finds_it_undone_lets_it_run_again_while_it_has_starts(bench):
-    execution, step = probed(bench)
-    for attempt in (1, 2):
-        assert step.attempt == attempt
-        assert probe(bench, step, Found.NOT_DONE).accepted
-        assert bench.states(execution) == ["queued", "pending"]
-        step = bench.take(execution, "a")
-        bench.ledger.arm_step(step)
-    assert probe(bench, step, Found.NOT_DONE).accepted
-    assert bench.states(execution) == ["failed", "skipped"]
-    assert bench.rows(execution)[0]["reason"] == "not_verified"
-
-
-def test_a_probe_that_knows_no_more_leaves_it_to_a_person(bench):
-    execution, step = probed(bench)
-    assert probe(bench, step, Found.UNKNOWN).accepted
-    assert bench.states(execution) == ["interrupted", "pending"]
-    before = bench.rows(execution), bench.events(execution)
-    refused = bench.decisions.probe_interrupted(step.id, Found.UNKNOWN, done(), send=1)
-    assert (refused.accepted, refused.state) == (False, "interrupted")
-    assert (bench.rows(execution), bench.events(execution)) == before
-
-
-@pytest.mark.parametrize(
-    ("found", "states"),
-    [(Found.DONE, ["succeeded", "queued"]), (Found.NOT_DONE, ["queued", "pending"])],
-)
-def test_a_probe_settles_what_is_interrupted(bench, found, states):
-    execution, step = probed(bench)
-    bench.ledger.interrupt_step(step, UNKNOWN)
-    assert bench.decisions.probe_interrupted(step.id, found, done(), send=64).accepted
-    assert bench.states(execution) == states
-    assert bench.execution(execution)["interrupted"] == 0
-
-
-def test_a_probe_does_not_start_again_what_was_cancelled(bench):
-    execution, step = probed(bench)
-    bench.cancel(execution)
-    assert probe(bench, step, Found.NOT_DONE).accepted
-    assert bench.states(execution) == ["failed", "cancelled"]
-
-
-@pytest.mark.parametrize("found", list(Found))
-def test_a_probe_settles_nothing_else(bench, found):
-    execution, step = probed(bench)
-    other = bench.open(make_change("a"))
-    never = bench.take(other, "a")
-    bench.ledger.arm_step(never)
-    unarmed = bench.take(bench.open(make_change("a", repeat=Repeat.PROBE)), "a")
-    for each in (never, unarmed):
-        assert not probe(bench, each, found).accepted
-    assert not bench.decisions.probe_interrupted(step.id, found, done(), send=1).accepted
-    bench.finish(step)
-    assert not probe(bench, step, found).accepted
-    assert bench.states(execution)[0] == "succeeded"
-    assert bench.states(other) == ["running"]
 
 
 # Resume.

@@ -9,7 +9,7 @@ import pytest
 
 from app.errors import StepError, Stopped, Unavailable
 from app.privilege import show_login
-from app.step import Credential, State, Step, StepResult, Target
+from app.step import Credential, Found, Probe, State, Step, StepResult, Target
 from app.store.ledger import Finished, Link, Sending
 from tasks import execute
 from tasks.execute import execute_step
@@ -17,7 +17,7 @@ from tasks.live_output import LiveOutput
 from tasks.runners.base import RawOutput
 from tasks.running import REPEATABLE, RunningSteps
 from tool_catalog.loader import load_tool
-from tool_catalog.model import Effect, Reason, Repeat
+from tool_catalog.model import Effect, Reason, Repeat, Verify
 from tool_catalog.names import UnknownName
 
 TOOL = """
@@ -42,6 +42,14 @@ operations:
     repeat: idempotent
     argv: [act]
     examples: [{parameters: {}}]
+  sure:
+    summary: Acts, and can be looked for
+    effect: change
+    repeat: probe
+    argv: [act]
+    before: read
+    verify: {operation: read, until: output != before, within_s: 0.05}
+    examples: [{parameters: {}}]
   store:
     summary: Writes to the ledger's own database
     effect: change
@@ -50,7 +58,12 @@ operations:
     python: asset:create
     examples: [{parameters: {}}]
 """
-REPEATS = {"read": Repeat.READ, "change": Repeat.NEVER, "again": Repeat.IDEMPOTENT}
+REPEATS = {
+    "read": Repeat.READ,
+    "change": Repeat.NEVER,
+    "again": Repeat.IDEMPOTENT,
+    "sure": Repeat.PROBE,
+}
 NEXT = Sending(run=(Link(8, 0, "q", "df", "usage", 2),))
 
 
@@ -102,7 +115,8 @@ class FakeLedger:
 
     def claim_step(self, step_id, attempt, token, worker, queues):
         self._say("claim", step_id, attempt, queues)
-        return replace(self.step, token=token) if isinstance(self.step, Step) else self.step
+        ours = isinstance(self.step, Step) and self.step.probe is None
+        return replace(self.step, token=token) if ours else self.step
 
     def arm_step(self, step, before=None):
         self._say("arm", before)
@@ -121,6 +135,10 @@ class FakeLedger:
     def interrupt_step(self, step, result):
         self._say("interrupt", result)
         return True
+
+    def probe_step(self, step, found, result, *, pause_s, send):
+        self._say("probe", step.token, found, result)
+        return Finished(self.accepts, NEXT if found is Found.DONE else Sending())
 
     def release_step(self, step):
         self._say("release")
@@ -176,7 +194,7 @@ def shop(tmp_path, monkeypatch):
     return SimpleNamespace(
         worker="w",
         queues=("automation",),
-        settings=SimpleNamespace(window=64),
+        settings=SimpleNamespace(window=64, resend_s=10),
         catalog=catalog,
         ledger=ledger,
         sessions=FakeSessions(),
@@ -488,3 +506,68 @@ def test_a_transaction_that_loses_the_ledger_is_left_to_the_sweeper(shop):
     ended = run(shop, "store")
     assert shop.ledger.said == ["claim"]
     assert ended.failure is Reason.INTERNAL
+
+
+# A step whose worker was lost: looked at, never run.
+
+OLD = UUID(int=9)
+
+
+def probe(shop, before, **members):
+    """What the ledger was told of a step to be probed: (found, result); nothing was armed."""
+    asked = Probe("2026-03-02T10:00:00+00:00", before)
+    ended = run(shop, "sure", link=8, token=OLD, probe=asked, **members)
+    assert shop.ledger.said == ["claim", "probe"]
+    assert shop.running.list() == []
+    [_, (_, token, found, result)] = shop.ledger.words
+    assert token == OLD, "the token of whoever ran it"
+    return ended, found, result
+
+
+def test_a_probe_that_sees_the_effect_tells_so_and_hands_on_what_follows(shop):
+    ended, found, result = probe(shop, "old\n")
+    assert (found, result.output, result.after) == (Found.DONE, "fine\n", "fine\n")
+    assert (result.before, result.changed) == ("old\n", True)
+    assert (ended.sending, ended.failure) == (NEXT, None)
+
+
+def test_a_probe_that_does_not_see_the_effect_tells_what_it_saw(shop):
+    ended, found, result = probe(shop, "fine\n")
+    assert (found, result.output) == (Found.NOT_DONE, "fine\n")
+    assert "last seen: fine" in result.summary
+    assert ended.failure is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StepError(Reason.UNREACHABLE, "no route"),
+        ValueError("a bug"),
+        Stopped("drained", verified=True),
+    ],
+)
+def test_a_probe_without_an_answer_says_so(shop, error):
+    shop.runners["local"].error = error
+    _, found, result = probe(shop, "old\n")
+    assert (found, result.output) == (Found.UNKNOWN, None)
+
+
+def test_a_probe_that_cannot_be_judged_is_no_answer(shop):
+    shop.catalog.operation = lambda tool, _name: tool.operations["sure"].model_copy(
+        update={"verify": Verify(operation="read", until="output.state == 1", within_s=0.01)}
+    )
+    _, found, _ = probe(shop, None)
+    assert found is Found.UNKNOWN
+
+
+def test_another_tool_file_than_the_approved_one_is_not_asked(shop):
+    _, found, result = probe(shop, "old\n", bound={"tool": "another", "credential": None})
+    assert found is Found.UNKNOWN
+    assert "not what was approved" in result.summary
+
+
+def test_what_was_approved_and_changed_is_not_tried_again(shop):
+    bound = {"tool": "another", "credential": None}
+    run(shop, retries_left=3, bound=bound)
+    assert shop.ledger.said == ["claim", "finish"]
+    assert finished(shop)[0].reason is Reason.REFUSED_BY_POLICY

@@ -333,3 +333,8 @@ def test_only_probe_asks(bench):
 def test_reads_take_no_longer_than_the_step_has(bench):
     ran = bench("start", unit(1), DONE, unit(1), timeout_s=2.0)
     assert all(control.timeout_s <= 2.0 for _, control in ran.runner.calls)
+
+
+def test_a_process_that_was_frozen_while_it_armed_does_not_act(bench):
+    ran = bench("sure", unit(1), timeout_s=0.0)
+    assert (ran.result.reason, ran.result.unknown) == (Reason.TIMEOUT, False)

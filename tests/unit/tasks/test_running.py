@@ -106,9 +106,9 @@ def test_a_step_that_ended_during_the_heartbeat_is_nobody_s_loss(running, ledger
     def answer(worker, tokens):
         return set(), set()
 
-    running._steps[held.step.token] = held
+    running._steps[id(held)] = held
     snapshot = running.list()
-    del running._steps[held.step.token]
+    del running._steps[id(held)]
     running.list = lambda: snapshot
     ledger.heartbeat = answer
     running.heartbeat()

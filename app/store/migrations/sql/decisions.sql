@@ -1,4 +1,4 @@
--- What a person, or a probe, says of a step whose outcome nobody saw; and what a person starts again.
+-- What a person says of a step whose outcome nobody saw; and what a person starts again.
 
 -- What there is to know about a row: when it may have acted, the last lines that it wrote, and
 -- results that came too late to count.
@@ -6,11 +6,7 @@ create function step_evidence(s steps) returns jsonb language sql stable as $$
     select jsonb_build_object(
         'attempt', s.attempt, 'worker', s.worker, 'started_at', s.started_at, 'armed_at', s.armed,
         'reason', s.reason, 'last_output_at', o.at, 'lines', coalesce(o.lines, '[]'),
-        'probe', case when s.repeat = 'probe' then coalesce((
-            select v.data -> 'probe' || jsonb_build_object('at', v.at) from events v
-            where v.execution_id = s.execution_id and v.step_id = s.id and v.data ? 'probe'
-            order by v.id desc limit 1), jsonb_build_object(
-                'found', case when s.reason = 'worker_lost' then 'not asked' else 'no answer' end)) end,
+        'probe', case when s.repeat = 'probe' then probe_evidence(s) end,
         'late', coalesce((
             select jsonb_agg(v.data || jsonb_build_object('at', v.at) order by v.id)
             from events v
@@ -59,6 +55,8 @@ begin
                                        'evidence', v_evidence - 'lines'),
         'lines', v_evidence -> 'lines');
     if p_as = 'retry' then return requeue(e, s, p_actor, v_told, p_send); end if;
+    -- Without a token what its worker still says is known to be late.
+    update steps set token = null where id = p_step;
     return settle(
         p_step, null, '{interrupted}',
         case when p_as = 'skipped' and s.stage < e.cancel_below then 'cancelled' else p_as end,
@@ -66,43 +64,6 @@ begin
         coalesce(s.result, '{}') || jsonb_build_object(
             'summary', format('%s says %s: %s', p_actor, p_as, p_reason)),
         null, p_send, p_actor, v_told);
-end $$;
-
--- What the operation's own probe found after an unknown outcome: done, not_done (it may run again
--- while it has starts left) or unknown (nobody knows more than before). `p_token` null: the row is
--- interrupted, and nobody holds it.
-create function probe_step(
-    p_step bigint, p_token uuid, p_found text, p_result jsonb, p_link bigint, p_send int
-) returns jsonb language plpgsql security definer set search_path = public, pg_temp as $$
-declare
-    e executions; s steps; v_told jsonb;
-begin
-    select x.* into e from executions x
-    where x.id = (select execution_id from steps where id = p_step) for update;
-    select * into s from steps where id = p_step for update;
-    if not found or s.repeat <> 'probe' or not may_touch(s.domain) or s.armed is null
-       or not s.state in ('running', 'interrupted')
-       or (case when p_token is null then s.state = 'running'
-                else s.token is distinct from p_token end) then
-        return jsonb_build_object('accepted', false, 'state', s.state);
-    end if;
-    v_told := jsonb_build_object('probe', jsonb_build_object(
-        'found', p_found, 'evidence', p_result -> 'output'));
-    if p_found = 'done' then
-        return settle(p_step, p_token, '{running,interrupted}', 'succeeded', 'resolved', p_result,
-                      p_link, p_send, null, v_told) || '{"to": "succeeded"}';
-    elsif p_found = 'not_done' and s.attempt < greatest(3, s.max_retries + 1)
-          and s.stage >= e.cancel_below then
-        return requeue(e, s, s.worker, v_told, p_send) || '{"to": "queued"}';
-    elsif p_found = 'not_done' then
-        return settle(p_step, p_token, '{running,interrupted}', 'failed', 'not_verified', p_result,
-                      null, p_send, null, v_told) || '{"to": "failed"}';
-    end if;
-    if s.state = 'running' then
-        perform interrupt_step(p_step, p_token, 'not_verified', p_result);
-    end if;
-    return jsonb_build_object('accepted', s.state = 'running', 'state', 'interrupted',
-                              'to', 'interrupted');
 end $$;
 
 -- These rows are to run once more, as if they never had; how many they are.

@@ -24,7 +24,8 @@ begin
     return true;
 end $$;
 
--- The outcome is unknown and repeating is not safe: a person decides; the mutex stays held.
+-- The outcome is unknown and repeating is not safe: the operation's probe decides, where it has
+-- one, or a person; the mutex stays held.
 create function interrupt_step(p_step bigint, p_token uuid, p_reason text, p_result jsonb)
 returns boolean language plpgsql security definer set search_path = public, pg_temp as $$
 declare
@@ -32,7 +33,11 @@ declare
 begin
     select x.* into e from executions x
     where x.id = (select execution_id from steps where id = p_step) for update;
-    update steps set state = 'interrupted', reason = p_reason, result = p_result
+    update steps set state = 'interrupted', reason = p_reason, result = p_result, sent_at = null,
+        probes_left = case when repeat = 'probe' then 3 else 0 end,
+        probe_at = case when repeat = 'probe' then clock_timestamp()  -- but for one just asked
+            + make_interval(secs => case when p_reason in ('worker_lost', 'stopped') then 0
+                                         else 10 end) end
     where id = p_step and token = p_token and state = 'running' and armed is not null
       and may_touch(domain)
     returning * into s;
@@ -44,6 +49,7 @@ begin
                             'stopped', p_result -> 'stopped') else '{}' end);
     perform keep(e);
     if s.caps is not null then perform tell_freed(s); end if;  -- the mutex stays held
+    if s.repeat = 'probe' then perform pg_notify('opsfarm_dispatch', 'probe'); end if;
     return true;
 end $$;
 

@@ -122,12 +122,17 @@ begin
     return v_ids;
 end $$;
 
--- Seconds until an interval lets a waiting row begin; null: none waits for one.
+-- Seconds until an interval lets a waiting row begin, or a probe is to be asked; null: none waits
+-- for a moment.
 create function next_start_s() returns float
 language sql security definer set search_path = public, pg_temp as $$
     select extract(epoch from min(d.due) - clock_timestamp())::float
-    from queued_queues() q cross join lateral capped_groups(q) g
-    cross join lateral (select caps_due(g.tenant, g.caps) as due) d
+    from (
+        select caps_due(g.tenant, g.caps) as due
+        from queued_queues() q cross join lateral capped_groups(q) g
+        union all
+        select probe_at from steps where state = 'interrupted' and probes_left > 0
+    ) d
     where d.due > clock_timestamp()
 $$;
 

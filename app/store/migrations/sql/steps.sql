@@ -8,6 +8,9 @@ begin
     if not found or s.state <> 'queued' or s.attempt <> p_attempt
        or not s.queue = any (p_queues) or not may_touch(s.domain)
        or s.not_before > clock_timestamp() then
+        if s.state = 'interrupted' and s.attempt = p_attempt then
+            return claim_probe(s, p_queues);
+        end if;
         return null;
     end if;
     -- Losing an unsynced claim in a crash is harmless: an unarmed step runs again.
@@ -48,13 +51,7 @@ begin
     end if;
     if s.caps is not null then perform note_start(s); end if;
     perform tell(s.tenant, s.execution_id, s.id, 'step.running', p_worker, step_facts(s));
-    return jsonb_build_object(
-        'id', s.id, 'execution_id', s.execution_id, 'tenant', s.tenant, 'plan_name', e.name,
-        'position', s.position, 'key', s.key, 'tool', s.tool, 'operation', s.operation,
-        'effect', s.effect, 'repeat', s.repeat, 'parameters', s.parameters, 'target', s.target,
-        'attempt', s.attempt, 'timeout_s', s.timeout_s, 'backoff_s', s.backoff_s,
-        'retries_left', s.max_retries + 1 - s.attempt, 'secrets', s.secrets, 'principal', p.name,
-        'run_as', s.run_as, 'bound', s.bound);
+    return step_json(s, e.name, p.name);
 end $$;
 
 -- One call for a process: its running steps are alive. Returns the tokens that are still its own

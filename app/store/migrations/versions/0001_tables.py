@@ -511,6 +511,8 @@ def upgrade() -> None:
         sa.Column("finished_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("result", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("probe_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("probes_left", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("discarded_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["execution_id"],
@@ -530,6 +532,13 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_steps_due", "steps", ["id"], unique=False, postgresql_where=sa.text("state = 'due'")
+    )
+    op.create_index(
+        "ix_steps_probes",
+        "steps",
+        ["probe_at"],
+        unique=False,
+        postgresql_where=sa.text("state = 'interrupted' and probes_left > 0"),
     )
     op.create_index("ix_steps_execution", "steps", ["execution_id", "stage", "id"], unique=False)
     op.create_index(
@@ -596,6 +605,11 @@ def downgrade() -> None:
         postgresql_where=sa.text("state = 'pending' and max_parallel is not null"),
     )
     op.drop_index("ix_steps_execution", table_name="steps")
+    op.drop_index(
+        "ix_steps_probes",
+        table_name="steps",
+        postgresql_where=sa.text("state = 'interrupted' and probes_left > 0"),
+    )
     op.drop_index("ix_steps_due", table_name="steps", postgresql_where=sa.text("state = 'due'"))
     op.drop_index(
         "ix_steps_dead",

@@ -17,6 +17,7 @@ FILES = (
     "dispatch",
     "limits",
     "executions",
+    "probes",
     "steps",
     "departures",
     "due",

@@ -11,7 +11,15 @@ EVIDENCE = {
     "last_output_at": "2026-03-02T10:00:03+00:00",
     "lines": [["stdout", "one"], ["stderr", "two\x1b[2J"]],
     "late": [{"at": "2026-03-02T10:02:40+00:00", "state": "succeeded", "summary": "done"}],
-    "probe": {"found": "unknown", "evidence": {"ActiveState": "activating"}},
+    "probe": {
+        "found": "not done",
+        "at": "2026-03-02T10:00:09+00:00",
+        "evidence": {"ActiveState": "activating"},
+        "asked_at": None,
+        "due": False,
+        "next_at": "2026-03-02T10:02:21+00:00",
+        "counts_at": "2026-03-02T10:02:21+00:00",
+    },
 }
 BARE = {**EVIDENCE, "armed_at": None, "lines": [], "late": [], "probe": None}
 
@@ -41,7 +49,12 @@ def test_everything_that_is_known_is_told():
         "may have acted: since 2026-03-02 10:00:01 UTC, attempt 1 on worker automation@h1",
         "last output:    2026-03-02 10:00:03 UTC, stderr: two\N{REPLACEMENT CHARACTER}[2J",
         "late result:    2026-03-02 10:02:40 UTC, succeeded: done",
-        'its probe:      unknown, seen: {"ActiveState": "activating"}',
+        (
+            "its probe:      not done at 2026-03-02 10:00:09 UTC, "
+            'seen: {"ActiveState": "activating"}, '
+            "what was begun may still be at work until 2026-03-02 10:02:21 UTC, "
+            "asked next at 2026-03-02 10:02:21 UTC"
+        ),
         "stop:           unverified",
     ]
 
@@ -51,6 +64,47 @@ def test_what_is_not_known_is_not_made_up():
         "may have acted: attempt 1 on worker automation@h1",
         "last output:    none",
     ]
+
+
+PROBE = {"found": "not asked", "asked_at": None, "due": False, "next_at": None}
+
+
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        ({}, "not asked"),
+        ({"due": True}, "not asked, asked as soon as a worker is there"),
+        ({"asked_at": "2026-03-02T10:00:05+00:00"}, "asked at 2026-03-02 10:00:05 UTC"),
+        (
+            {"found": "no answer", "at": "2026-03-02T10:00:09+00:00", "why": "no route"},
+            "no answer at 2026-03-02 10:00:09 UTC, no route",
+        ),
+        (
+            {"found": "no answer", "next_at": "2026-03-02T10:00:19+00:00"},
+            "no answer, asked next at 2026-03-02 10:00:19 UTC",
+        ),
+    ],
+)
+def test_how_far_its_probe_got_is_told(members, told):
+    line = list(tell_evidence({**BARE, "probe": {**PROBE, **members}}))[-1]
+    assert line == f"its probe:      {told}"
+
+
+@pytest.mark.parametrize(
+    ("members", "offered", "by_itself"),
+    [
+        ({}, True, False),
+        ({"next_at": "2026-03-02T10:00:19+00:00"}, True, True),
+        ({"due": True}, False, True),
+        ({"asked_at": "2026-03-02T10:00:19+00:00"}, False, True),
+    ],
+)
+def test_a_probe_is_offered_while_nobody_asks_it(capsys, members, offered, by_itself):
+    evidence = {**BARE, "probe": {**PROBE, **members}}
+    note_interrupted(execution(row(7, "web-01", evidence=evidence)))
+    told = capsys.readouterr().err
+    assert ("restart --as probe " in told) is offered
+    assert ("what its probe finds settles it" in told) is by_itself
 
 
 @pytest.mark.parametrize(
@@ -65,10 +119,12 @@ def test_what_is_not_known_is_not_made_up():
 )
 def test_each_command_names_its_row_and_no_other(capsys, rows, named):
     note_interrupted(execution(*rows))
-    assert commands(capsys) == [
+    *reasoned, probe = commands(capsys)
+    assert reasoned == [
         f"opsfarm executions resolve 0197c0de {named} --as {choice} --reason TEXT"
         for choice in ("succeeded", "failed", "retry", "skip")
     ]
+    assert probe == f"opsfarm executions resolve 0197c0de {named} --as probe"
 
 
 def test_a_name_that_a_shell_would_read_is_quoted(capsys):
