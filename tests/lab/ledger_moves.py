@@ -78,24 +78,23 @@ MOVES = {
     "resolve failed": Move("resolve_step", say.resolve("failed"), {"interrupted": "failed"}),
     "resolve skipped": Move("resolve_step", say.resolve("skipped"), {"interrupted": "skipped"}),
     "resolve retry": Move("resolve_step", say.resolve("retry"), {"interrupted": "queued"}),
-    "probe done": Move(
-        "probe_step",
-        say.probe("done"),
-        {"armed": "succeeded", "interrupted": "succeeded"},
-        _PROBED,
+    "probe done": Move("probe_step", say.probe("done"), {"interrupted": "succeeded"}, _PROBED),
+    "probe not done": Move("probe_step", say.probe("not done"), {"interrupted": "queued"}, _PROBED),
+    "probe unanswered": Move(
+        "probe_step", say.probe("no answer"), {"interrupted": "interrupted"}, _PROBED
     ),
-    "probe not done": Move(
-        "probe_step",
-        say.probe("not_done"),
-        {"armed": "queued", "interrupted": "queued"},
+    "ask the probe": Move("ask_probe", say.ask_probe, {"interrupted": "interrupted"}, _PROBED),
+    "send for the probe": Move(
+        "take_probes",
+        say.take_probes,
+        {"interrupted": "interrupted"},
         _PROBED,
+        before=lambda scene: scene.bench.ask(
+            "update steps set probe_at = now() where armed < now()"
+        ),
     ),
-    "probe unknown": Move(
-        "probe_step",
-        say.probe("unknown"),
-        {"armed": "interrupted"},
-        _PROBED,
-        by="interrupt_step",
+    "claim to probe": Move(
+        "claim_step", say.claim, {"queued": "running", "interrupted": "interrupted"}, _PROBED
     ),
     "expand": Move("expand_step", say.expand, {"due": "queued"}),
     "skip": Move("settle_due", say.skip, {"due": "skipped"}),
@@ -139,5 +138,5 @@ OF_THE_HOLDER = (
     "reap",
     "probe done",
     "probe not done",
-    "probe unknown",
+    "probe unanswered",
 )

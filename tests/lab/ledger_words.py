@@ -158,12 +158,21 @@ def resolve(resolution: str) -> Word:
 
 
 def probe(found: str) -> Word:
-    """What the worker that holds the row found."""
+    """What a worker found that was asked when nothing of the effect was on its way any more."""
 
     def say(connection: Connection, scene: Scene) -> Any:
-        return call(connection, "probe_step", scene.row, scene.token, found, "{}", None, 0)
+        asked_at = "2999-01-01 00:00Z"
+        return call(connection, "probe_step", scene.row, scene.token, found, asked_at, "{}", 0.0, 0)
 
     return say
+
+
+def ask_probe(connection: Connection, scene: Scene) -> Any:
+    return call(connection, "ask_probe", scene.execution, scene.row, "ann", "", "")
+
+
+def take_probes(connection: Connection, _scene: Scene) -> Any:
+    return call(connection, "take_probes", QUEUE, 64, 0.0)
 
 
 def expand(connection: Connection, scene: Scene) -> Any:

@@ -88,6 +88,7 @@ def now_and(bench, execution):
 # When it is asked.
 
 
+@pytest.mark.transition("interrupted -> interrupted, asked", "take_probes", happens=True)
 def test_a_reaped_step_is_asked_about_at_once(bench):
     with Listener(bench.engine, "opsfarm_dispatch") as notes:
         execution, step = lost(bench)
@@ -219,6 +220,9 @@ def test_a_look_holds_no_limit_and_waits_for_no_mutex(bench):
 # What its answer does.
 
 
+@pytest.mark.transition(
+    "interrupted -> succeeded, queued, failed, cancelled", "probe_step", happens=True
+)
 def test_an_effect_that_is_there_ends_the_step(bench):
     execution, _ = lost(bench)
     finished = answer(bench, ask(bench, execution), Found.DONE)
@@ -234,6 +238,9 @@ def test_an_effect_that_is_there_ends_the_step(bench):
     )
 
 
+@pytest.mark.transition(
+    "interrupted -> succeeded, queued, failed, cancelled", "probe_step", happens=True
+)
 def test_an_effect_that_is_not_there_counts_once_nothing_can_be_on_its_way(bench):
     execution, _ = lost(bench, timeout_s=30.0)
     assert answer(bench, ask(bench, execution), Found.NOT_DONE).accepted
@@ -268,6 +275,9 @@ def test_the_last_ask_before_that_moment_is_given_back(bench):
     assert row_of(bench, execution)["probes_left"] == 1
 
 
+@pytest.mark.transition(
+    "interrupted -> succeeded, queued, failed, cancelled", "probe_step", happens=True
+)
 def test_starts_that_are_used_up_make_it_fail(bench):
     execution, step = overdue(bench)
     for attempt in (1, 2):
@@ -297,6 +307,9 @@ def test_without_an_answer_it_is_asked_again_and_then_a_person(bench):
     assert event(bench, execution, "probe.answered")["data"]["probe"]["found"] == "no answer"
 
 
+@pytest.mark.transition(
+    "interrupted -> succeeded, queued, failed, cancelled", "probe_step", happens=True
+)
 def test_a_cancelled_step_does_not_run_again(bench):
     execution, _ = overdue(bench)
     bench.cancel(execution)
@@ -398,6 +411,7 @@ def test_a_probe_with_another_token_settles_nothing(bench, found):
 # A person asks.
 
 
+@pytest.mark.transition("interrupted -> interrupted, asked", "take_probes", happens=True)
 def test_a_person_has_it_asked_again(bench):
     execution, _ = overdue(bench)
     bench.ask("update steps set probe_at = null, probes_left = 0")

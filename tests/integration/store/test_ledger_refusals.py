@@ -236,8 +236,10 @@ def test_a_late_result_does_not_undo_a_person_s_word(bench):
     scene = arrive(bench, "interrupted")
     with bench.session() as session:
         assert took(say.resolve("failed")(session, scene))
-    with bench.unchanged():
-        assert not bench.finish(scene.step).accepted
+    rows, events = bench.rows(scene.execution), bench.events(scene.execution)
+    assert not bench.finish(scene.step).accepted
+    assert bench.rows(scene.execution) == rows
+    assert bench.events(scene.execution) == [*events, "result.late"], "it is kept, and no more"
 
 
 @pytest.mark.transition(

@@ -9,8 +9,9 @@ import pytest
 
 from app.errors import Conflict, Forbidden
 from app.plan import Need
+from app.step import Found, Probe
 from app.store.deadletters import DeadLetters
-from app.store.decisions import Found, Resolution, Voice
+from app.store.decisions import Resolution, Voice
 from tests.lab.ledger_bench import FAILED, done, make_change, make_plan, make_step
 from tests.lab.ledger_words import ASK, arrive
 from tool_catalog.model import Repeat
@@ -32,14 +33,30 @@ def test_what_was_cancelled_is_not_run_again_by_a_person(bench):
 
 
 @pytest.mark.transition(
-    "running, interrupted -> succeeded, queued, failed", "probe_step", happens=False
+    "interrupted -> succeeded, queued, failed, cancelled", "probe_step", happens=False
 )
-@pytest.mark.parametrize(("state", "repeat"), [("armed", Repeat.NEVER), ("running", Repeat.PROBE)])
+@pytest.mark.parametrize(
+    ("state", "repeat"), [("interrupted", Repeat.NEVER), ("armed", Repeat.PROBE)]
+)
 @pytest.mark.parametrize("found", list(Found))
-def test_what_has_no_probe_or_did_not_arm_is_not_probed(bench, state, repeat, found):
+def test_what_has_no_probe_or_is_not_interrupted_is_not_probed(bench, state, repeat, found):
+    scene = arrive(bench, state, repeat=repeat)
+    step = replace(scene.step, probe=Probe("2999-01-01 00:00Z", None))
+    with bench.unchanged():
+        answer = bench.ledger.probe_step(step, found, done(), pause_s=0.0, send=1)
+        assert not answer.accepted
+
+
+@pytest.mark.transition("interrupted -> interrupted, asked", "take_probes", happens=False)
+@pytest.mark.parametrize(
+    ("state", "repeat"), [("interrupted", Repeat.NEVER), ("armed", Repeat.PROBE)]
+)
+def test_what_has_no_probe_or_is_not_interrupted_is_not_asked_about(bench, state, repeat):
     scene = arrive(bench, state, repeat=repeat)
     with bench.unchanged():
-        assert not bench.decisions.probe_step(scene.step, found, done(), link=None, send=1).accepted
+        assert bench.outbox.take_probes("automation", 9, 0.0) == []
+        with pytest.raises(Conflict):
+            bench.decisions.ask_probe(scene.execution, scene.row, actor="ann", reason="")
 
 
 @pytest.mark.transition("pending -> waiting", "open_execution", happens=False)
