@@ -69,7 +69,7 @@ def reject(answer: Answer, principal: Principal, parts: Parts) -> dict[str, Any]
 
 def _find(answer: Answer, principal: Principal, parts: Parts) -> Mapping[str, Any]:
     """The one approval that is meant; raises Conflict where none waits, or several do."""
-    found = parts.records.list_approvals(principal.tenant, answer.execution_id, decided=True)
+    found = parts.approvals.of_execution(principal.tenant, answer.execution_id)
     meant = [each for each in found if answer.step is None or _is_about(each, answer.step)]
     waiting = [each for each in meant if each["decision"] is None]
     if len(waiting) > 1:

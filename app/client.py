@@ -93,10 +93,20 @@ class Farm:
         shown: list[dict[str, Any]] = answer["executions"]
         return shown
 
-    def approvals(self, *, everything: bool = False) -> list[dict[str, Any]]:
-        """What waits for a yes, oldest first; `everything`: decided ones, too."""
-        found: list[dict[str, Any]] = self.http.get("/approvals", all=everything)["approvals"]
+    def approvals(
+        self, *, everything: bool = False, limit: int = 50, before: int | None = None
+    ) -> list[dict[str, Any]]:
+        """What waits for a yes, the newest first, in short; `everything`: decided ones, too.
+
+        `before`: only those with a lower `id`.
+        """
+        answer = self.http.get("/approvals", all=everything, limit=limit, before=before)
+        found: list[dict[str, Any]] = answer["approvals"]
         return found
+
+    def approval(self, approval_id: int) -> dict[str, Any]:
+        """One approval with all that it shows; raises NotFound."""
+        return dict(self.http.get(f"/approvals/{approval_id}"))
 
     def locks(self) -> list[dict[str, Any]]:
         """The assets that steps hold now, the oldest first: {lock, held_by, waiting}."""

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from app.faults import Faults, join_path
-from app.plan import MAX_STRING, MAX_TEMPLATE, OnFailure
+from app.observe.redact import redact
+from app.plan import MAX_REASON, MAX_STRING, MAX_TEMPLATE, OnFailure
 from tool_catalog.names import shorten, suggest
 
 #: Other spellings of a key.
@@ -83,6 +84,12 @@ def read_text(
         allowed = f"one line of text, 1 to {limit:,} characters"
         faults.add(key, "wrong_type", f"{key!r} is not such a text", given=value, allowed=allowed)
     return None
+
+
+def read_reason(members: Mapping[str, Any], faults: Faults) -> str | None:
+    """Why something is done, or None; what looks like a secret in it is not kept."""
+    reason = read_text(members, "reason", faults, limit=MAX_REASON)
+    return None if reason is None else redact(reason)
 
 
 def read_number(

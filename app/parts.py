@@ -16,6 +16,7 @@ from app.promises import check_promises
 from app.publish import Publisher
 from app.safety import Policy, read_policy
 from app.selector import Selection, Selector
+from app.store.approvals import Approvals
 from app.store.artifacts import ArtifactStore
 from app.store.credentials import Vault
 from app.store.db import make_engine
@@ -51,6 +52,7 @@ class Parts:
     decisions: Decisions
     dead_letters: DeadLetters
     records: Records
+    approvals: Approvals
     publisher: Publisher
     inventory: Inventory
     vault: Vault
@@ -114,6 +116,7 @@ def build_parts(settings: Settings, celery: Celery | None = None, *, pool_size: 
         decisions=Decisions(autocommit),
         dead_letters=DeadLetters(autocommit),
         records=Records(autocommit),
+        approvals=Approvals(autocommit),
         publisher=Publisher(celery, ledger, settings.window),
         inventory=Inventory(engine),
         vault=Vault(engine, keyring),

@@ -13,6 +13,7 @@ from app.members import (
     check_strings,
     read_number,
     read_on_empty,
+    read_reason,
     read_text,
     read_user,
     read_whole,
@@ -24,7 +25,6 @@ from app.plan import (
     MAX_FAILURES,
     MAX_PARALLEL,
     MAX_PLAN_S,
-    MAX_REASON,
     MAX_STEPS,
     Plan,
 )
@@ -159,7 +159,7 @@ def _read_top(value: Any, places: Mapping[str, tuple[int, int]]) -> PlanRequest:
         key=_read_key(value.get("execution_id"), top),
         inputs=read_given(value.get("inputs"), top),
         limit=read_text(value, "limit", top),
-        reason=read_text(value, "reason", top, limit=MAX_REASON),
+        reason=read_reason(value, top),
         stored=None if is_plan_text(given) else _read_stored(given, top),
         places={at: place for at, place in top.places.items() if at != ""},
     )

@@ -10,8 +10,8 @@ from app.calendar import Timing, find_timing_faults
 from app.errors import Fault, PlanRejected
 from app.faults import Faults
 from app.inputs import read_given
-from app.members import read_text
-from app.plan import MAX_REASON, MAX_STRING, Plan
+from app.members import read_reason
+from app.plan import MAX_STRING, Plan
 from app.plan_name import ALLOWED, NAME, PlanName, is_plan_text, read_plan_name
 from app.plan_reader import PlanRequest, fill_plan, read_plan_or_text
 from app.request_reader import place_in_plan, read_body
@@ -69,7 +69,7 @@ def read_schedule(body: bytes, now: datetime) -> NewSchedule:
     request = read_body(body, ScheduleRequest, "a schedule", _EXAMPLE)
     noted = Faults(found=find_timing_faults(request.timing, now))
     inputs = read_given(request.inputs, noted)
-    reason = read_text({"reason": request.reason}, "reason", noted, limit=MAX_REASON)
+    reason = read_reason({"reason": request.reason}, noted)
     beside = PlanRequest(None, inputs=inputs, limit=request.limit, reason=reason)
     given, faults = request.plan, noted.found
     if isinstance(given, str) and not is_plan_text(given):

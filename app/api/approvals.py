@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.auth import PartsOfFarm, Viewer
@@ -11,6 +11,7 @@ from app.api.sensitive import hide_output
 from app.api.shared import ExecutionId, Why
 from app.approve import Answer, approve, reject
 from app.principal import Principal
+from app.store.approvals import APPROVALS_LIMIT
 
 router = APIRouter(tags=["approvals"])
 
@@ -38,18 +39,29 @@ def list_approvals(
     principal: Viewer,
     parts: PartsOfFarm,
     everything: Annotated[bool, Query(alias="all", description="Decided ones, too.")] = False,
+    limit: Annotated[int, Query(ge=1, le=APPROVALS_LIMIT)] = 50,
+    before: Annotated[int | None, Query(ge=1, lt=2**63, description="Only lower ids.")] = None,
 ) -> dict[str, Any]:
-    """What waits for a yes, oldest first: what would run, where, with which credential."""
-    return {"approvals": parts.records.list_approvals(principal.tenant, decided=everything)}
+    """What waits for a yes, the newest first, in short; `next_before` gives the page behind."""
+    found = parts.approvals.list(principal.tenant, decided=everything, before=before, limit=limit)
+    more = len(found) == limit
+    return {"approvals": found, "next_before": found[-1]["id"] if more else None}
+
+
+@router.get("/approvals/{approval_id}")
+def show_approval(
+    approval_id: Annotated[int, Path(ge=1, lt=2**63)], principal: Viewer, parts: PartsOfFarm
+) -> dict[str, Any]:
+    """One approval: exactly what would run, where, with which login, and who said what."""
+    return parts.approvals.read(principal.tenant, approval_id)
 
 
 @router.get("/executions/{execution_id}/approvals")
 def show_approvals(
     execution_id: ExecutionId, principal: Viewer, parts: PartsOfFarm
 ) -> dict[str, Any]:
-    """Every approval that an execution asked for, and what became of it."""
-    found = parts.records.list_approvals(principal.tenant, execution_id, decided=True)
-    return {"approvals": found}
+    """Every approval that an execution asked for, whole, and what became of it."""
+    return {"approvals": parts.approvals.of_execution(principal.tenant, execution_id)}
 
 
 @router.post("/executions/{execution_id}/approve", status_code=HTTPStatus.OK)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, StringConstraints
 
 from app.api.auth import PartsOfFarm, Viewer
 from app.observe.progress import Progress
+from app.observe.redact import redact
 from app.plan import MAX_REASON
 from app.step import FINAL_EXECUTION_STATES
 from app.submit import Accepted
@@ -65,11 +66,12 @@ def _refuse_nul(text: str) -> str:
     return text
 
 
-#: Why somebody does something; kept with it.
+#: Why somebody does something; kept with it, but for what looks like a secret.
 Why = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=MAX_REASON),
     AfterValidator(_refuse_nul),
+    AfterValidator(redact),
 ]
 Body = Annotated[bytes, Depends(read_body)]
 Watching = Annotated[Progress, Depends(get_progress)]

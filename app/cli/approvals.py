@@ -15,12 +15,15 @@ from app.cli.output import (
     moment,
     note,
     print_json,
+    print_line,
     print_table,
     wants_json,
 )
 from app.farm_execution import Execution
 
 _ID = click.argument("execution_id", metavar="ID", shell_complete=complete_execution)
+#: The fewest characters of an execution's id; fewer digits are an approval's number.
+_SHORTEST_ID = 8
 _STEP = click.argument("step", required=False, metavar="[STEP]")
 
 
@@ -40,10 +43,14 @@ def approvals() -> None:
 
 @approvals.command("list")
 @click.option("--all", "everything", is_flag=True, help="Decided ones, too.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many."
+)
+@click.option("--before", type=click.IntRange(min=1), help="Only lower numbers: the next page.")
 @json_option
-def list_(everything: bool) -> None:
-    """What waits for a yes, oldest first."""
-    found = open_farm().approvals(everything=everything)
+def list_(everything: bool, limit: int, before: int | None) -> None:
+    """What waits for a yes, the newest first."""
+    found = open_farm().approvals(everything=everything, limit=limit, before=before)
     if wants_json():
         print_json({"approvals": found})
         return
@@ -53,7 +60,7 @@ def list_(everything: bool) -> None:
             each["execution_id"],
             each["name"],
             each["principal"],
-            ", ".join(step["id"] for step in each["shown"]["steps"]),
+            ", ".join(map(_name_step, each["steps"])),
             _tell(each),
             moment(each["expires_at"]),
         ]
@@ -64,23 +71,26 @@ def list_(everything: bool) -> None:
 
 
 @approvals.command()
-@_ID
+@click.argument("given", metavar="ID", shell_complete=complete_execution)
 @json_option
-def show(execution_id: str) -> None:
+def show(given: str) -> None:
     """Exactly what an execution asked for.
 
-    Each approval with its commands, targets and credentials, and what became of it.
+    Each approval with its commands, targets and credentials, and what became of it. ID is the
+    execution's id, or the number of one approval.
     """
-    found = open_farm().execution(execution_id).approvals()
+    farm = open_farm()
+    by_number = given.isdecimal() and len(given) < _SHORTEST_ID
+    found = [farm.approval(int(given))] if by_number else farm.execution(given).approvals()
     if wants_json():
         print_json({"approvals": found})
         return
     for each in found:
         print_approval(each)
         if each["decision"]:
-            click.echo(_tell(each))
+            print_line(_tell(each))
     if not found:
-        note(f"execution {execution_id} asked for no approval")
+        note(f"execution {given} asked for no approval")
 
 
 @executions.command()
@@ -127,6 +137,11 @@ def _show_meant(execution: Execution, step: str | None) -> str | None:
     if not wants_json():
         print_approval(waiting[0])
     return str(waiting[0]["digest"])
+
+
+def _name_step(step: dict[str, Any]) -> str:
+    count = step["targets"]
+    return str(step["id"]) + (f" ({count} targets)" if count > 1 else "")
 
 
 def _names(step: dict[str, Any]) -> set[str]:

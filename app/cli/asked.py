@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from app.cli.dry_run import name_target, print_run
-from app.cli.output import cell, note, wants_json
+from app.cli.output import cell, note, print_line, wants_json
 from app.farm_execution import Execution
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -24,18 +24,18 @@ def reason_option(command: Command) -> Command:
 def print_approval(approval: Mapping[str, Any]) -> None:
     """Exactly what will run, on what, with which credentials, and whose yes it needs."""
     why = f", because: {cell(approval['asked_why'])}" if approval["asked_why"] else ""
-    click.echo(f"approval {approval['id']}: {approval['principal']} asks to run{why}")
+    print_line(f"approval {approval['id']}: {approval['principal']} asks to run{why}")
     for step in approval["shown"]["steps"]:
         became = f" as {step['run_as']}" if step["run_as"] else ""
         tool = f"{step['tool']} {step['operation']}"
         stays = ", cannot be undone" if step["lasts"] else ""
-        click.echo(
+        print_line(
             f"step {step['position']} {step['id']}: {tool} ({step['effect']}{stays}){became}"
         )
         for command in step["commands"]:
             print_run(_name_targets(command), command)
-    click.echo(f"needs {tell_need(approval)}; until {approval['expires_at'][:19]} UTC")
-    click.echo(f"digest {approval['digest']}")
+    print_line(f"needs {tell_need(approval)}; until {approval['expires_at'][:19]} UTC")
+    print_line(f"digest {approval['digest']}")
 
 
 def tell_need(approval: Mapping[str, Any]) -> str:

@@ -1,19 +1,20 @@
 """One row of a dry run as people read it: what would run there, in its order."""
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import click
-
-from app.cli.output import cell
+from app.cli.output import print_line
 from app.cli.waits import tell_holder
 from app.privilege import tell_login
 
 _WIDTH = 8
-_LONGEST = 2000
 #: Members of a command that its line does not tell.
-_BESIDE = ("stdin", "env", "run_for_s", "artifact", "parameters", "script")
+_BESIDE = (
+    *("stdin", "env", "run_for_s", "artifact", "parameters", "script"),
+    *("headers", "json", "form", "body"),
+)
 
 
 def name_target(name: str, shown: Mapping[str, Any]) -> str:
@@ -26,9 +27,9 @@ def name_target(name: str, shown: Mapping[str, Any]) -> str:
 
 def print_run(name: str, shown: Mapping[str, Any]) -> None:
     """The row's name, then a line for each thing that would run."""
-    click.echo(f"  {name}")
+    print_line(f"  {name}")
     for label, words in _lines(shown):
-        click.echo(f"    {label:<{_WIDTH}}{words}")
+        print_line(f"    {label:<{_WIDTH}}{words}")
 
 
 def _lines(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -54,7 +55,7 @@ def _lines(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _tell_read(read: Mapping[str, Any]) -> str:
     if "command" not in read:
-        return f"{read['operation']} with {cell(read['with'], _LONGEST)}"
+        return f"{read['operation']} with {_write(read['with'])}"
     return _tell(read["command"])
 
 
@@ -64,5 +65,10 @@ def _tell(command: Mapping[str, Any]) -> str:
     become = f"{shlex.join(command['become'])} " if "become" in command else ""
     on_worker = f"as {command['run_as']}: " if "run_as" in command and not become else ""
     line = str(command.get("line") or command.get("function") or command["kind"])
-    beside = {name: command[name] for name in _BESIDE if name in command}
-    return on_worker + become + line + (f"  {cell(beside, _LONGEST)}" if beside else "")
+    told = command.get("request", {}) | command
+    beside = {name: told[name] for name in _BESIDE if name in told}
+    return on_worker + become + line + (f"  {_write(beside)}" if beside else "")
+
+
+def _write(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -69,6 +69,17 @@ def print_text(text: str) -> None:
     click.echo(shown, nl=bool(shown) and not shown.endswith("\n"))
 
 
+def print_line(line: str) -> None:
+    """One line on standard output: what a plan says in it can neither break nor steer it."""
+    click.echo("".join(map(_make_visible, line)))
+
+
+def _make_visible(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode()
+
+
 def note(line: str) -> None:
     """A line for people, on standard error."""
     click.echo(line.translate(_CONTROLS), err=True)

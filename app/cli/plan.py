@@ -16,6 +16,7 @@ from app.cli.output import (
     json_option,
     note,
     print_json,
+    print_line,
     print_table,
     wants_json,
 )
@@ -151,23 +152,23 @@ def _tell_targets(step: Mapping[str, Any]) -> str:
 def _print_commands(step: Mapping[str, Any]) -> None:
     workers = ", ".join(step["workers"]) or "no live worker"
     became = f" as {step['run_as']}" if step["run_as"] else ""
-    click.echo(
+    print_line(
         f"step {step['position']} {step['id']}: {step['tool']} {step['operation']} "
         f"({step['effect']}){became}, queue {step['queue']}, {workers}"
     )
     if step["approval"]:
-        click.echo(f"  needs {tell_short(step['approval'])} before it runs")
+        print_line(f"  needs {tell_short(step['approval'])} before it runs")
     if step["lasts"]:
-        click.echo("  cannot be undone: its tool declares no undo")
+        print_line("  cannot be undone: its tool declares no undo")
     for command in step["commands"]:
         batch = f"batch {command['batch']}, " if command["batch"] else ""
         item = f", item {cell(command['item'])}" if command["item"] is not None else ""
         target = name_target(command["target"] or "the farm", command)
         print_run(f"{batch}{target}{item}", command)
     if step["skipped"]:
-        click.echo(f"  skipped: {step['skipped']}")
+        print_line(f"  skipped: {step['skipped']}")
     elif step["dynamic"]:
-        click.echo("  holds expressions: rendered, checked and judged when it is due")
+        print_line("  holds expressions: rendered, checked and judged when it is due")
 
 
 def _note_warnings(shown: Mapping[str, Any]) -> None:

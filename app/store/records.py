@@ -9,9 +9,9 @@ from uuid import UUID
 from sqlalchemy import Engine, RowMapping, text
 
 from app.errors import Conflict, NotFound
+from app.store.approvals import Approvals
 from app.store.db import guard_unavailable
 from app.store.views import (
-    show_approval,
     show_event,
     show_execution,
     show_head,
@@ -72,17 +72,6 @@ _EVIDENCE = """
     select s.id, step_evidence(s) as evidence from steps s
     where s.execution_id = :execution and s.state = 'interrupted'
 """
-_APPROVALS = """
-    select a.id, a.execution_id, e.name, p.name as principal, a.step_id, a.digest, a.needed,
-           a.shown, a.asked_at, a.expires_at, a.given, a.decision, a.decided_at, a.decided_by,
-           a.reason, e.reason as asked_why, e.source
-    from approvals a join executions e on e.id = a.execution_id
-    join principals p on p.id = e.principal_id
-    where a.tenant = :tenant and (cast(:id as bigint) is null or a.id = :id)
-      and (cast(:execution as uuid) is null or a.execution_id = :execution)
-      and (not :open or a.decision is null)
-    order by a.asked_at, a.id limit :limit
-"""
 # Only what is below every running transaction: a late commit with a lower id would be missed
 # for ever by a reader that goes by id alone.
 _EVENTS = """
@@ -138,6 +127,7 @@ class Records:
 
     def __init__(self, autocommit: Engine) -> None:
         self._engine = autocommit
+        self._approvals = Approvals(autocommit)
 
     def find_execution_id(self, tenant: str, given: str) -> UUID:
         """The execution with this id, or the only one whose id begins so (8 characters)."""
@@ -178,7 +168,8 @@ class Records:
         if any(row["state"] == "queued" and (row["capped"] or row["mutex"]) for row in rows):
             held = {row["id"]: show_wait(row) for row in self._read(_HELD, execution=execution_id)}
             rows = [row | held.get(row["id"], {}) for row in rows]
-        waits = self.list_approvals(tenant, execution_id) if head["waiting"] else []
+        asked = self._approvals.of_execution(tenant, execution_id) if head["waiting"] else []
+        waits = [each for each in asked if each["decision"] is None]
         return show_execution(head, rows) | {"approvals": waits}
 
     def list_locks(self, tenant: str, locks: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -189,29 +180,6 @@ class Records:
         given = None if locks is None else list(locks)
         rows = self._read(_LOCKS, tenant=tenant, locks=given, limit=EXECUTIONS_LIMIT)
         return [show_lock(row) for row in rows]
-
-    def list_approvals(
-        self, tenant: str, execution_id: UUID | None = None, *, decided: bool = False
-    ) -> list[dict[str, Any]]:
-        """What waits for a yes, oldest first; with `decided`, what was decided, too."""
-        rows = self._read(
-            _APPROVALS,
-            tenant=tenant,
-            id=None,
-            execution=execution_id,
-            open=not decided,
-            limit=EXECUTIONS_LIMIT,
-        )
-        return [show_approval(row) for row in rows]
-
-    def read_approval(self, tenant: str, approval_id: int) -> dict[str, Any]:
-        """One approval: what it shows, what it needs, who said what. Raises NotFound."""
-        rows = self._read(
-            _APPROVALS, tenant=tenant, id=approval_id, execution=None, open=False, limit=1
-        )
-        if not rows:
-            raise NotFound(f"no approval {approval_id}", hint="see 'opsfarm approvals list'")
-        return show_approval(rows[0])
 
     def read_plan(self, execution_id: UUID) -> dict[str, Any]:
         """The plan of an execution as it is kept, with what its request gave; raises NotFound."""

@@ -120,7 +120,7 @@ def show_head(row: RowMapping) -> dict[str, Any]:
 
 
 def show_approval(row: RowMapping) -> dict[str, Any]:
-    """An approval as people see it."""
+    """An approval as people see it, but for what it shows."""
     return {
         "id": row["id"],
         "execution_id": str(row["execution_id"]),
@@ -129,7 +129,6 @@ def show_approval(row: RowMapping) -> dict[str, Any]:
         "step_id": row["step_id"],
         "digest": row["digest"],
         "needed": row["needed"],
-        "shown": row["shown"],
         "given": row["given"],
         "asked_at": _iso(row["asked_at"]),
         "asked_why": row["asked_why"],

@@ -121,7 +121,7 @@ steps:
     assert "it is your own plan" in err
     shown = opsfarm("approvals", "show", execution, role=Role.APPROVER)[1]
     assert f'echo wiped >> "$0"\' {file}' in shown
-    assert "web-01 (credential login-web-01)" in shown
+    assert "credential login-web-01 as " in shown
     assert "late" not in shown
     assert not file.exists()
     approve(opsfarm, execution)

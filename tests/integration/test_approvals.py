@@ -1,5 +1,6 @@
 """Approvals through the API, the client and the command line; the test plays the worker."""
 
+import json
 import os
 import pty
 import time
@@ -13,7 +14,7 @@ from threading import Thread
 import pytest
 import requests
 
-from app.errors import Conflict, Forbidden, Malformed, PlanRejected
+from app.errors import Conflict, Forbidden, Malformed, NotFound, PlanRejected
 from app.firing import Firing
 from app.principal import Role
 from app.safety import DEFAULT_POLICY, read_policy
@@ -183,8 +184,13 @@ def test_a_reason_stands_beside_the_plan(farm):
 class TestFourEyes:
     def test_the_approver_sees_exactly_what_will_run(self, farm, ann, web):
         execution = farm.submit(PLAN, reason="disk full")
-        [approval] = ann.approvals()
-        assert approval["execution_id"] == execution.id
+        [listed] = ann.approvals()
+        assert listed["execution_id"] == execution.id
+        approval = ann.approval(listed["id"])
+        assert approval.items() >= {k: v for k, v in listed.items() if k != "steps"}.items()
+        touch = {"tool": "command", "operation": "run", "effect": "destroy", "targets": 1}
+        assert listed["steps"] == [touch | {"position": 2, "id": "touch"}]
+        assert "shown" not in listed
         assert (approval["principal"], approval["asked_why"]) == ("test-operator", "disk full")
         assert approval["needed"] == {"who": "other", "groups": {"approver": 1}}
         [step] = approval["shown"]["steps"]
@@ -263,7 +269,7 @@ class TestFourEyes:
                 for name in ("asked_at", "expires_at")
             )
             open_s.append(round(ends - asked, -1))
-        assert open_s == [600, 60, 600]
+        assert open_s == [600, 60, 600]  # the newest first
 
     def test_a_step_that_does_not_wait_is_refused_with_its_state(self, api_farm, farm, ann):
         execution = farm.submit({"steps": [DF]})
@@ -355,7 +361,7 @@ class TestFourEyes:
             ["succeeded", "waiting", "pending"],
         )
         [approval] = ann.approvals()
-        [step] = approval["shown"]["steps"]
+        [step] = ann.approval(approval["id"])["shown"]["steps"]
         assert step["commands"][0]["command"]["line"] == "touch /succeeded"
         ann.execution(execution.id).approve(step="late")
         assert work(api_farm, execution)["state"] == "succeeded"
@@ -371,6 +377,39 @@ class TestFourEyes:
         assert states(execution) == ["succeeded", "waiting", "queued"]
         held.reject("no", step="2")
         assert states(execution) == ["succeeded", "cancelled", "queued"]
+
+
+def test_the_list_comes_in_pages_the_newest_first(farm, ann):
+    executions = [farm.submit(PLAN).id for _ in range(5)]
+    seen, before = [], None
+    while True:
+        page = ann.http.get("/approvals", limit=2, before=before)
+        seen += [each["execution_id"] for each in page["approvals"]]
+        before = page["next_before"]
+        if before is None:
+            break
+    assert seen == executions[::-1]
+    ann.execution(executions[0]).reject("no")
+    assert len(ann.approvals()) == 4
+    assert [each["decision"] for each in ann.approvals(everything=True)] == [None] * 4 + [
+        "rejected"
+    ]
+    with pytest.raises(NotFound, match="no approval 4711"):
+        ann.approval(4711)
+    for bad in ({"limit": 0}, {"limit": 501}, {"before": 0}):
+        with pytest.raises(Malformed):
+            ann.http.get("/approvals", **bad)
+
+
+def test_a_list_tells_little_of_what_is_long(api_farm, farm, ann):
+    bench = AssetBench(api_farm.parts.engine)
+    names = [f"fleet-{number}" for number in range(60)]
+    for name in names:
+        bench.run("asset-create", hostname=name)
+    farm.submit({"steps": [TOUCH | {"id": "t", "targets": names, "confirm": names}]})
+    [listed] = ann.approvals()
+    assert [step["targets"] for step in listed["steps"]] == [60]
+    assert len(json.dumps(listed)) < 1000 < len(json.dumps(ann.approval(listed["id"])))
 
 
 def test_so_many_of_a_group(api_farm, farm, use_policy, tmp_path):
@@ -403,6 +442,24 @@ def test_so_many_of_a_group(api_farm, farm, use_policy, tmp_path):
         client.close()
 
 
+def test_the_yes_of_whoever_was_revoked_since_does_not_count(api_farm, farm, use_policy, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        "approval: [{effect: destroy, need: {group: web, count: 2}}]\n"
+        "groups: {web: [bob, eve, mia]}\n"
+    )
+    use_policy(policy)
+    execution = farm.submit(PLAN)
+    said = []
+    for name in ("bob", "eve", "mia"):
+        key = api_farm.parts.principals.add("default", name, Role.VIEWER)[1]
+        with type(farm)(api_farm.url, key) as client:
+            said.append(client.execution(execution.id).approve()["state"])
+        if name == "bob":
+            api_farm.parts.principals.revoke("default", name)
+    assert said == ["waiting", "waiting", "running"]
+
+
 def test_a_request_is_one_that_it_takes(api_farm, farm):
     execution = farm.submit(PLAN)
     headers = {"Authorization": f"Bearer {api_farm.keys[Role.APPROVER]}"}
@@ -416,6 +473,22 @@ def test_a_request_is_one_that_it_takes(api_farm, farm):
             answer = requests.post(f"{url}/{word}", json=body, headers=headers, timeout=10)
             assert answer.status_code == 400, answer.text
     assert states(execution) == ["waiting", "pending"]
+
+
+def test_what_looks_like_a_secret_is_kept_of_no_reason(api_farm, farm, ann, engine):
+    secret = "password=canary-4711"
+    execution = farm.submit(PLAN, reason=f"a {secret}")
+    farm.submit(PLAN).approve(f"b {secret}")
+    farm.submit(PLAN).reject(f"c {secret}")
+    farm.submit(PLAN).cancel(f"d {secret}")
+    body = {"name": "nightly", "plan": PLAN, "interval_s": 60, "reason": f"e {secret}"}
+    assert farm.http.post("/schedules", body)["reason"] == "e password=***"
+    assert execution.status()["reason"] == "a password=***"
+    with engine.connect() as connection:
+        for table in ("executions", "steps", "approvals", "events", "schedules"):
+            kept = connection.exec_driver_sql(f"select t::text from {table} t").scalars().all()
+            assert kept
+            assert "canary-4711" not in "".join(kept)
 
 
 def test_a_reason_to_cancel_is_one_that_can_be_kept(api_farm, farm):
@@ -495,6 +568,8 @@ class TestCommandLine:
         assert f"execution {execution.id}: running" in notes
         shown = opsfarm("approvals", "show", execution.id, **approver)[1]
         assert "approved by test-approver: fine" in shown
+        [number] = [each["id"] for each in farm.approvals(everything=True)]
+        assert opsfarm("approvals", "show", str(number), **approver)[1] == shown
         assert opsfarm("executions", "approve", execution.id, "--reason", "x", **approver)[0] == 2
 
     def test_reject_wants_a_reason(self, farm, opsfarm):

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, insert, text
 from app.plan import CheckedPlan, CheckedRow, CheckedStep
 from app.principal import Principal, Role
 from app.step import State, Step, StepResult, Target
+from app.store.approvals import Approvals
 from app.store.decisions import Decisions
 from app.store.ledger import Finished, Ledger, Opened, Sending, Submission, call
 from app.store.models import Principal as PrincipalRow
@@ -101,6 +102,7 @@ class LedgerBench:
         self.outbox = Outbox(self.autocommit)
         self.decisions = Decisions(self.autocommit)
         self.records = Records(self.autocommit)
+        self.approvals = Approvals(self.autocommit)
         self.principal = self.add_principal("ops")
 
     def add_principal(self, name: str, role: Role = Role.OPERATOR) -> Principal:

@@ -86,7 +86,7 @@ def arrive(bench: LedgerBench, state: str, **members: Any) -> Scene:
 
 def _ask(bench: LedgerBench, **members: Any) -> Scene:
     execution = bench.submit(make_plan(make_change("a", **members)), ask=ASK).execution_id
-    [approval] = bench.records.list_approvals("default", execution)
+    [approval] = bench.approvals.of_execution("default", execution)
     approver = bench.add_principal(f"approver-{uuid4().hex}").id
     row = bench.step_id(execution, "a")
     return Scene(bench, execution, row, approval=approval["id"], approver=approver)

@@ -34,7 +34,7 @@ def asked(bench, *entries, last=(), **members):
 
 
 def number_of(bench, execution):
-    [approval] = bench.records.list_approvals("default", execution)
+    [approval] = bench.approvals.of_execution("default", execution)
     return approval["id"]
 
 
@@ -103,7 +103,7 @@ def test_a_first_step_with_nothing_to_do_does_not_let_the_others_begin(bench, an
 
 def test_what_is_shown_is_what_was_asked(bench):
     execution, approval = asked(bench, make_step("a"), need=Need("other", {"ops": 2}))
-    shown = bench.records.read_approval("default", approval)
+    shown = bench.approvals.read("default", approval)
     assert shown["shown"] == SHOWN
     assert shown["digest"] == "digest"
     assert shown["needed"] == {"who": "other", "groups": {"ops": 2}}
@@ -114,9 +114,9 @@ def test_what_is_shown_is_what_was_asked(bench):
 
 def test_each_tenant_sees_its_own(bench, ann):
     execution, approval = asked(bench, make_step("a"))
-    assert bench.records.list_approvals("other") == []
+    assert bench.approvals.list("other", decided=True) == []
     with pytest.raises(NotFound):
-        bench.records.read_approval("other", approval)
+        bench.approvals.read("other", approval)
     bench.ask("update approvals set tenant = 'other'")
     unchanged(bench, execution, lambda: approve(bench, approval, ann), "no approval", NotFound)
     unchanged(bench, execution, lambda: reject(bench, approval, ann), "no approval", NotFound)
@@ -138,12 +138,13 @@ def test_the_events_tell_who_said_what(bench, ann):
         "reason": "agreed in the meeting",
         "from": "192.0.2.7",
     }
-    shown = bench.records.list_approvals("default", execution, decided=True)[0]
+    shown = bench.approvals.of_execution("default", execution)[0]
     assert (shown["decision"], shown["decided_by"]) == ("approved", "ann")
     assert [(each["name"], each["reason"]) for each in shown["given"]] == [
         ("ann", "agreed in the meeting")
     ]
-    assert bench.records.list_approvals("default", execution) == []
+    assert bench.approvals.list("default") == []
+    assert [each["id"] for each in bench.approvals.list("default", decided=True)] == [approval]
 
 
 # Whose yes counts.
@@ -227,7 +228,7 @@ def test_a_dynamic_step_begins_at_once_where_its_reason_came_with_the_plan(bench
     sending = bench.expand(bench.step_id(execution, "late"), rendered, ask=replace(ASK, need=SELF))
     assert [link.tool for link in sending.run] == ["late", "late"]
     assert bench.states(execution) == ["succeeded", "queued", "queued", "pending"]
-    [approval] = bench.records.list_approvals("default", execution, decided=True)
+    [approval] = bench.approvals.of_execution("default", execution)
     assert (approval["decision"], approval["decided_by"], approval["reason"]) == (
         "approved",
         "ops",
@@ -337,7 +338,7 @@ def due(bench, *behind, last=(), **members):
 def test_a_dynamic_step_waits_for_its_own_yes(bench, ann):
     execution, approval = due(bench, make_step("b"))
     assert bench.states(execution) == ["succeeded", "waiting", "waiting", "pending"]
-    assert bench.records.read_approval("default", approval)["step_id"]
+    assert bench.approvals.read("default", approval)["step_id"]
     decided = approve(bench, approval, ann)
     assert bench.states(execution) == ["succeeded", "queued", "queued", "pending"]
     assert [link.tool for link in decided.sending.run] == ["late", "late"]
@@ -367,7 +368,7 @@ def test_a_dynamic_step_that_nobody_approves_in_time(bench):
     bench.ask("update approvals set expires_at = now()")
     assert bench.outbox.expire_approvals() == 1
     assert bench.states(execution) == ["succeeded", "cancelled", "cancelled", "skipped"]
-    assert bench.records.read_approval("default", approval)["decision"] == "expired"
+    assert bench.approvals.read("default", approval)["decision"] == "expired"
 
 
 def test_a_cancel_leaves_finally_to_run(bench, ann):

@@ -167,7 +167,7 @@ class Walk:
             self.bench.decisions.resume_execution(self._pick(choice), **given)
 
     def _approve(self, choice: int) -> None:
-        found = self.bench.records.list_approvals("default")
+        found = self.bench.approvals.list("default")
         if found:
             approval = found[choice % len(found)]["id"]
             self.bench.ask("update approvals set expires_at = expires_at + interval '1 h'")

@@ -214,7 +214,7 @@ def test_a_no_to_a_step_undoes_what_was_done_before_it(bench):
     execution = bench.open(make_change("a"), late)
     bench.run(execution, "a")
     bench.expand(bench.step_id(execution, "late"), make_change("late", position=2, **UNDO), ask=ask)
-    [approval] = bench.records.list_approvals("default", execution)
+    [approval] = bench.approvals.of_execution("default", execution)
     bench.decisions.reject(approval["id"], Voice(bench.principal, "no"), send=1)
     assert reverse(bench, execution) == ["undo:a"]
 

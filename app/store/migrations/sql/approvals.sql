@@ -34,12 +34,14 @@ begin
     return e;
 end $$;
 
--- The groups of which too few members have said yes so far.
+-- The groups of which too few members have said yes so far; whoever was revoked since does not count.
 create function lacking_groups(a approvals) returns text[] language sql stable as $$
     select coalesce(array_agg(w.key), '{}')
     from jsonb_each_text(coalesce(a.needed -> 'groups', '{}')) w
     where w.value::int > (
-        select count(*) from jsonb_array_elements(a.given) g where g -> 'groups' ? w.key)
+        select count(*) from jsonb_array_elements(a.given) g
+        join principals p on p.id = (g ->> 'id')::int and p.revoked_at is null
+        where g -> 'groups' ? w.key)
 $$;
 
 -- Why a yes does not count; null: it does. Approvers may stand in for whoever submitted.

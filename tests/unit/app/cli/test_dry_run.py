@@ -57,11 +57,29 @@ def test_python_operations_tell_their_parameters(capsys):
     assert '{"parameters": {"to": ["ops@example.com"], "subject": "x"}}' in shown[1]
 
 
+def test_nothing_that_a_plan_says_breaks_its_line_or_steers_the_terminal(capsys):
+    argv = ["sh", "-c", "a\r\n\x1b[2K\x1b[1A\u202eb"]
+    shown = lines(capsys, "command", "run", {"argv": argv})
+    assert shown[1:] == ["    run     sh -c 'a\\r\\n\\x1b[2K\\x1b[1A\\u202eb'"]
+
+
+def test_what_goes_in_is_told_to_its_end(capsys):
+    shown = lines(capsys, "command", "run", {"argv": ["sh"], "stdin": "x" * 9000 + "end"})
+    assert shown[1].endswith('xend"}')
+
+
+def test_a_request_tells_what_it_sends(capsys):
+    request = {"method": "POST", "path": "/x", "json": {"on": True}, "query": {}}
+    print_run("camera", {"command": {"kind": "http", "line": "POST /x", "request": request}})
+    assert capsys.readouterr().out.splitlines()[1] == '    run     POST /x  {"json": {"on": true}}'
+
+
 def test_what_would_have_to_wait(capsys):
     holder = {"execution_id": "e", "step": "a", "position": 1, "target": None}
     shown = {
         "command": {"kind": "argv", "line": "true"},
         "blocked_by": holder | {"state": "running", "since": "noon"},
+        "lock": "asset:1",
         "limits": ["2 running systemctl"],
     }
     print_run("web-01", shown)
