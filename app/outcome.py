@@ -133,7 +133,8 @@ def _tell_wait(row: Mapping[str, Any]) -> str:
 def tell_holder(holder: Mapping[str, Any]) -> str:
     """Who holds the asset that a row waits for, in words."""
     on = f" on {holder['target']}" if holder["target"] else ""
-    return f"blocked by step {holder['step']}{on} of execution {holder['execution_id']}"
+    person = ", which is interrupted" if holder.get("state") == State.INTERRUPTED else ""
+    return f"blocked by step {holder['step']}{on} of execution {holder['execution_id']}{person}"
 
 
 def _state_of(rows: Sequence[Mapping[str, Any]]) -> State:

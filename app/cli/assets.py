@@ -47,7 +47,8 @@ def assets() -> None:
     """The inventory: machines and devices.
 
     KEY=VALUE are the parameters of the tools asset-list, asset-create and asset-update
-    ('opsfarm tools show asset-create').
+    ('opsfarm tools show asset-create'). With --json, list prints {"assets": [...], "total": ...},
+    show, create, update and delete the asset; what failed, the execution.
     """
 
 
@@ -131,10 +132,26 @@ def _run(
 ) -> None:
     farm = open_farm()
     operation = find_operation(farm, tool)
-    parameters = {**read_pairs(pairs, operation.get("schema")), **named}
+    given = read_pairs(pairs, operation.get("schema"))
+    for name in sorted(given.keys() & named.keys()):
+        rename = "; new_hostname=... renames it" if tool == "asset-update" else ""
+        raise click.BadParameter(f"{name} is what names the asset{rename}")
+    parameters = {**given, **named}
     plan = {"steps": [{"tool": tool, "parameters": parameters}]}
     execution = farm.submit(plan, reason=reason)
-    finish(execution, Wait(), _print_one if tool == "asset-query" else _print_assets)
+    show = _print_one if tool == "asset-query" else _print_assets
+    finish(execution, Wait(), show, _pick_assets)
+
+
+def _pick_assets(execution: Mapping[str, Any]) -> object:
+    """What a program wants: the page, or the one asset; of what did not succeed, the execution."""
+    step = execution["steps"][0]
+    output = step["results"][0]["output"]
+    if step["state"] != State.SUCCEEDED or not isinstance(output, dict):
+        return execution
+    if step["tool"] == "asset-query":
+        return output["assets"][0]
+    return output.get("asset", output)
 
 
 def _print_one(execution: Mapping[str, Any]) -> None:

@@ -37,8 +37,12 @@ def finish(
     execution: Execution,
     wait: Wait,
     show: Callable[[Mapping[str, Any]], None] = print_steps,
+    pick: Callable[[Mapping[str, Any]], object] = dict,
 ) -> None:
-    """Follow an execution, print what it gave with `show`, and end the command like it."""
+    """Follow an execution, print what it gave with `show`, and end the command like it.
+
+    `pick` gives what `--json` prints: the execution itself, where nothing else is said.
+    """
     if not execution.created:
         note(f"the key stands for execution {execution.id} already: nothing new was started")
     if wait.detach:
@@ -48,7 +52,7 @@ def finish(
         offer_reason(execution)
     status, shown = follow(execution, wait.wait_s)
     if wants_json():
-        print_json(shown)
+        print_json(pick(shown))
     elif status is not Exit.INTERRUPTED:
         show(shown)
     click.get_current_context().exit(status)

@@ -276,6 +276,32 @@ class TestInventory:
         assert opsfarm("assets", "delete", "web-01", given="n\n")[0] != 0
         assert api_farm.parts.records.list_executions("default") == []
 
+    @pytest.mark.parametrize(
+        ("argv", "output", "printed"),
+        [
+            (("list",), {"assets": [{"id": 7}], "total": 9}, {"assets": [{"id": 7}], "total": 9}),
+            (("show", "web-01"), {"assets": [{"id": 7}], "count": 1}, {"id": 7}),
+            (("update", "web-01", "os=Debian"), {"asset": {"id": 7}}, {"id": 7}),
+        ],
+        ids=["list", "show", "update"],
+    )
+    def test_assets_as_json_are_assets(self, api_farm, begin, argv, output, printed):
+        process, _, step = begin("assets", *argv, "--json")
+        api_farm.finish(step, output=output)
+        status, out = process.end()
+        assert (status, json.loads(out)) == (0, printed)
+
+    def test_an_asset_that_failed_is_told_as_its_execution(self, api_farm, begin):
+        process, execution_id, step = begin("assets", "show", "web-01", "--json")
+        api_farm.fail(step, "no asset 'web-01'")
+        status, out = process.end()
+        assert (status, json.loads(out)["execution_id"]) == (1, execution_id)
+
+    def test_what_names_an_asset_is_not_given_twice(self, opsfarm):
+        status, _, notes = opsfarm("assets", "update", "web-01", "hostname=web-02")
+        assert status == 2
+        assert "new_hostname=... renames it" in "".join(notes)
+
 
 class TestVault:
     def test_secrets_come_by_pipe(self, api_farm, opsfarm):
