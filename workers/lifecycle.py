@@ -18,6 +18,7 @@ from app.store.db import make_engine
 from app.store.listener import Listener
 from app.tool_watch import ToolWatch
 from app.worker_offer import WorkerOffer
+from tasks.scratch import Scratch
 from tasks.steps import register_run_step
 from tasks.workshop import Workshop, build_workshop, find_operations
 from tool_catalog.loader import Catalog
@@ -133,11 +134,13 @@ class FarmStep(bootsteps.StartStopStep):
             interfaces=find_interfaces(),
         )
         self.pulse = Pulse(self.shop, parts, offer)
+        self.scratch = Scratch(settings)
         self.tools = ToolWatch(parts, self._serve_tools)
         self._parts = parts
 
     def start(self, _worker: object) -> None:
-        """Start the heart and the writer of live lines."""
+        """Start the heart and the writer of live lines; sweep up after those that were killed."""
+        self.scratch.hold()
         quarantine(self._parts, self.pulse.offer)
         self.shop.live_output.start()
         self.pulse.start()
@@ -151,6 +154,7 @@ class FarmStep(bootsteps.StartStopStep):
         self.shop.live_output.stop()
         for runner in self.shop.runners.values():
             runner.close()
+        self.scratch.close()
         self._parts.close()
 
     def _serve_tools(self, catalog: Catalog) -> None:

@@ -1,18 +1,12 @@
 """The runners by the connection type of a target."""
 
-from pathlib import Path
-
 from app.config import Settings
 from tasks.runners.base import Runner
 from tasks.runners.http import HttpRunner
 from tasks.runners.local import LocalRunner
 from tasks.runners.ssh import SshRunner
 from tasks.runners.winrm import WinrmRunner
-
-
-def scratch_folder(settings: Settings) -> Path:
-    """Where files lie until they are kept or dropped; made when needed."""
-    return settings.state_dir.absolute() / "run"
+from tasks.scratch import scratch_folder
 
 
 def make_runners(settings: Settings) -> dict[str, Runner]:

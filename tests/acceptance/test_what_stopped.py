@@ -10,8 +10,12 @@ from tests.lab.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-#: A service whose start takes its time, so that a worker can be lost in the middle of it.
-SLOW = "[Service]\nExecStartPre=/bin/sleep 4\nExecStart=/bin/sleep infinity\n"
+#: A service whose start and reload take their time, so that a worker can be lost in the middle.
+SLOW = """[Service]
+ExecStartPre=/bin/sleep 4
+ExecStart=/bin/sleep infinity
+ExecReload=/bin/sleep 4
+"""
 QUICK = "[Service]\nExecStart=/bin/sleep infinity\n"
 RESTART = """
 name: restart
@@ -21,6 +25,7 @@ steps:
      parameters: {unit: slow.service}}
   - {tool: systemctl, operation: show, id: after, targets: HOST, parameters: {unit: slow.service}}
 """
+RELOAD = RESTART.replace("restart", "reload")
 UNDO = """
 name: mend
 run_as: root
@@ -79,35 +84,74 @@ def write(tmp_path, text, host):
     return str(file)
 
 
+def show(opsfarm, execution_id):
+    return opsfarm("executions", "show", execution_id, "--json")[1]
+
+
+def invocation_of(host):
+    shown = host.run("systemctl", "show", "--value", "--property=InvocationID", "slow.service")
+    return shown.strip()
+
+
 def state_of(host, unit):
     return host.run("systemctl", "show", "--value", "--property=ActiveState", unit).strip()
 
 
-def test_a_worker_killed_in_a_restart_leaves_it_to_the_operator(farm, host, opsfarm, tmp_path):
-    running = farm.opsfarm("plan", "run", write(tmp_path, RESTART, host))
-    wait_until(lambda: state_of(host, "slow.service") == "activating", "the restart has begun")
+def lose_worker(farm, host, plan, state):
+    """Kill the worker once the service is in this state: what the operator who runs it reads."""
+    running = farm.opsfarm("plan", "run", plan)
+    wait_until(lambda: state_of(host, "slow.service") == state, "it has begun")
     farm.kill("automation")
     _, err = running.communicate(timeout=90)
     assert running.returncode == 3, err
     assert "interrupted (worker_lost)" in err
     assert "needs a person: attention" in err
-    # What to know, and each command to choose from.
     assert "may have acted: since 20" in err
+    return err
+
+
+def test_a_worker_killed_in_a_restart_is_settled_by_its_probe(farm, host, opsfarm, tmp_path):
+    before = invocation_of(host)
+    err = lose_worker(farm, host, write(tmp_path, RESTART, host), "activating")
+    assert "its probe:      " in err
+    assert "what its probe finds settles it" in err
     [execution_id] = set(re.findall(r"executions resolve ([0-9a-f-]{36}) restarted", err))
-    assert f"opsfarm executions resolve {execution_id} restarted --as retry --reason TEXT" in err
+    locked = json.loads(opsfarm("locks", "--json")[1])
+    assert [lock["held_by"]["step"] for lock in locked] == ["restarted"]
+    farm.start("automation")
+    watched = farm.opsfarm("executions", "watch", execution_id)  # ends while it needs attention
+    watched.communicate(timeout=90)
+    wait_until(lambda: json.loads(show(opsfarm, execution_id))["state"] == "succeeded", "settled")
+    execution = json.loads(show(opsfarm, execution_id))
+    [row] = execution["steps"][0]["results"]
+    assert (row["reason"], row["attempt"], row["changed"]) == ("resolved", 1, True)
+    assert row["before"]["InvocationID"] == before
+    assert row["after"]["InvocationID"] == invocation_of(host) != before
+    status, _, err = opsfarm("executions", "resolve", execution_id, "restarted", "--as", "probe")
+    assert (status, "is succeeded; only an interrupted step" in err) == (2, True), err
+
+
+def test_a_worker_killed_in_a_reload_leaves_it_to_the_operator(farm, host, opsfarm, tmp_path):
+    err = lose_worker(farm, host, write(tmp_path, RELOAD, host), "reloading")
+    assert "its probe:" not in err
+    assert "look at the target, then say how it ended" in err
+    [execution_id] = set(re.findall(r"executions resolve ([0-9a-f-]{36}) reloaded", err))
+    assert f"opsfarm executions resolve {execution_id} reloaded --as retry --reason TEXT" in err
     listed = json.loads(opsfarm("deadletter", "list", "--tool", "systemctl", "--json")[1])
     [letter] = listed["letters"]
     assert (letter["state"], letter["target"]) == ("interrupted", host.target.name)
     status, _, err = opsfarm("executions", "resume", execution_id)
     assert (status, "it is attention" in err) == (2, True), err
     farm.start("automation")
-    resolve = ("executions", "resolve", execution_id, "restarted", "--reason", "once more")
-    status, _, err = opsfarm(*resolve, "--as", "retry")
+    resolve = ("executions", "resolve", execution_id, "reloaded")
+    status, _, err = opsfarm(*resolve, "--as", "probe")
+    assert (status, "its operation has no probe" in err) == (2, True), err
+    status, _, err = opsfarm(*resolve, "--as", "retry", "--reason", "once more")
     assert (status, f"execution {execution_id}: running" in err) == (0, True), err
     status, _, err = opsfarm("executions", "watch", execution_id)
     assert status == 0, err
     assert state_of(host, "slow.service") == "active"
-    status, _, err = opsfarm(*resolve, "--as", "failed")
+    status, _, err = opsfarm(*resolve, "--as", "failed", "--reason", "once more")
     assert (status, "is succeeded; only an interrupted step" in err) == (2, True), err
     history = opsfarm("deadletter", "show", str(letter["step_id"]))[1]
     assert re.search(r"step\.queued by operator-\w+  once more", history), history

@@ -326,3 +326,20 @@ def test_many_plans_at_once_each_run_once(farm, tmp_path):
         assert farm.wait_for(each.execution_id)["state"] == "succeeded"
     lines = lines_of(tmp_path / "f")
     assert sorted(lines) == sorted(f"{a}-{b}" for a in range(4) for b in range(5))
+
+
+def test_the_next_worker_sweeps_up_after_one_that_was_killed(farm, tmp_path):
+    first = farm.start("automation")
+    script = "head -c 3000000 /dev/zero | tr '\\0' x; touch F; sleep 60".replace(
+        "F", str(tmp_path / "f")
+    )
+    farm.submit({"tool": "script", "parameters": {"script": script}})
+    farm.wait_until((tmp_path / "f").exists)
+    run = farm.settings.state_dir / "run"
+    [folder] = run.iterdir()
+    assert list(folder.iterdir()) != [], "what is longer than its head is in a file"
+    first.kill()
+    farm.start("automation")
+    farm.wait_until(lambda: not folder.exists())
+    [own] = run.iterdir()
+    assert list(own.iterdir()) == []

@@ -15,7 +15,7 @@ from tasks.operations.automation.placing import Placed, place
 from tasks.operations.base import OperationContext
 from tasks.runners.sftp import Entry, RemoteFiles, too_large
 from tasks.runners.ssh import SshRunner
-from tasks.runners.table import scratch_folder
+from tasks.scratch import scratch_folder
 from tool_catalog.model import Reason
 
 
