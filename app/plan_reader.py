@@ -56,6 +56,7 @@ _BESIDE_THE_PLAN = {
     "limit": "it stands beside the plan: {plan: {...}, limit: web-01}",
     "reason": "it stands beside the plan: {plan: {...}, reason: disk full}",
     "execution_id": "it stands beside the plan: {execution_id: ..., plan: {...}}",
+    "on_failure": "it is said of a step or a block",
 }
 
 

@@ -1,10 +1,10 @@
 """The dead-letter desk: failed and interrupted steps, until somebody says what becomes of them."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.api.auth import PartsOfFarm, Viewer
 from app.api.decisions import Decision, Person
@@ -23,6 +23,10 @@ _TOLD = frozenset({"summary", "lines", "probe", "resolved"})
 StepId = Annotated[int, Path(ge=1, lt=2**63)]
 
 
+def _in_utc(given: datetime) -> datetime:
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
+
+
 class Filters(BaseModel):
     """Which letters are asked for."""
 
@@ -31,7 +35,8 @@ class Filters(BaseModel):
     reason: Reason | None = None
     tool: str | None = Field(default=None, max_length=100)
     target: str | None = Field(default=None, max_length=300)
-    since: datetime | None = None
+    #: Without a zone it is UTC.
+    since: Annotated[datetime, AfterValidator(_in_utc)] | None = None
     before: int | None = Field(default=None, ge=1, lt=2**63, description="Only lower `step_id`s.")
     limit: int = Field(default=50, ge=1, le=LETTERS_LIMIT)
 

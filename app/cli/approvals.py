@@ -14,6 +14,7 @@ from app.cli.output import (
     json_option,
     moment,
     note,
+    note_more,
     print_json,
     print_line,
     print_table,
@@ -68,6 +69,7 @@ def list_(everything: bool, limit: int, before: int | None) -> None:
     ]
     columns = ["#", "execution", "name", "asked by", "steps", "needs", "until (UTC)"]
     print_table(columns, rows)
+    note_more(found, limit, "id")
 
 
 @approvals.command()

@@ -108,5 +108,7 @@ def _pin(farm: Farm, pins: Mapping[str, Sequence[str]]) -> Exit:
     status, shown = follow(farm.submit({"name": "assets-trust", "steps": steps}))
     for name, step in zip(pins, shown["steps"], strict=True):
         done = step["state"] == State.SUCCEEDED
-        note(f"{name}: " + ("pinned" if done else f"not pinned: {step['summary']}"))
+        note(
+            f"{name}: " + ("pinned" if done else f"not pinned: {step['summary'] or step['state']}")
+        )
     return status

@@ -17,6 +17,7 @@ from app.cli.output import (
     json_option,
     moment,
     note,
+    note_more,
     print_fields,
     print_json,
     print_table,
@@ -38,8 +39,15 @@ def _read_since(
     """A moment (ISO 8601), or how long ago it was."""
     ago = _AGO.fullmatch(given or "")
     if ago is None:
-        return given
+        return given if given is None else _check_moment(given)
     return (datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).isoformat()
+
+
+def _check_moment(given: str) -> str:
+    try:
+        return datetime.fromisoformat(given).isoformat()
+    except ValueError:
+        raise click.BadParameter(f"{given!r} is no moment: ISO 8601, or 30m, 24h, 7d ago") from None
 
 
 @click.group(
@@ -82,6 +90,7 @@ def list_(**filters: Any) -> None:  # noqa: ANN401  # the options
     ]
     head = ["row", "execution", "step", "tool", "target", "state", "reason", "at (UTC)", "summary"]
     print_table(head, rows)
+    note_more(letters, filters["limit"], "step_id")
 
 
 @deadletter.command()

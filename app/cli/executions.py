@@ -17,6 +17,7 @@ from app.cli.output import (
     json_option,
     moment,
     note,
+    note_more,
     print_fields,
     print_json,
     print_table,
@@ -98,6 +99,7 @@ def list_(state: str | None, limit: int, before: str | None) -> None:
         for entry in shown
     ]
     print_table(["execution", "name", "state", "principal", "created (UTC)", "finished"], rows)
+    note_more(shown, limit, "created_at")
 
 
 @executions.command()

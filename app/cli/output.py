@@ -103,6 +103,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     make_console().print(table)
 
 
+def note_more(shown: Sequence[Mapping[str, Any]], limit: int, key: str) -> None:
+    """Say how a list that may have been cut goes on: behind the last one's `key`."""
+    if len(shown) >= limit:
+        note(f"there may be more: --before {shown[-1][key]}")
+
+
 def print_records(records: Sequence[Mapping[str, Any]], order: Sequence[str] = ()) -> None:
     """Mappings as a table whose columns are their keys, those of `order` first."""
     keys = dict.fromkeys(key for record in records for key in record)

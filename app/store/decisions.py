@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from app.errors import Conflict, Forbidden, NotFound
 from app.json_text import write_json
 from app.principal import Principal
+from app.step import FINAL_EXECUTION_STATES
 from app.store.db import guard_unavailable
 from app.store.ledger import Sending, call, read_sending
 
@@ -212,10 +213,11 @@ def refuse_resume(what: str, execution_id: UUID, answer: Mapping[str, Any]) -> N
     """Raise Conflict: why something of a final execution does not go on, and what to do then."""
     why = _NOT_RESUMED.get(answer["why"], "")
     state = answer.get("execution_state") or answer["state"]
-    raise Conflict(
-        f"{what} cannot be resumed: {why or f'it is {state}'} (state {state})",
-        hint=f"'opsfarm executions rerun {execution_id}' starts the plan anew",
-    )
+    hint = f"'opsfarm executions rerun {execution_id}' starts the plan anew"
+    if state not in FINAL_EXECUTION_STATES:
+        hint = f"'opsfarm executions watch {execution_id}' shows its end"
+    told = f"{why} (state {state})" if why else f"it is {state}"
+    raise Conflict(f"{what} cannot be resumed: {told}", hint=hint)
 
 
 def refuse_resolution(step_id: int, answer: Mapping[str, Any]) -> None:

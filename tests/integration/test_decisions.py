@@ -1,6 +1,8 @@
 """People decide about what stopped: through the API and the command line; the test plays worker."""
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -345,7 +347,7 @@ def test_resuming_a_success_or_what_is_not_final_is_refused(
     if state == "attention":
         interrupt(execution)
     before = unchanged(execution)
-    with pytest.raises(Conflict, match=rf"cannot be resumed: .*\(state {state}\)"):
+    with pytest.raises(Conflict, match=rf"cannot be resumed: .*{state}"):
         execution.resume(failed_only=failed_only)
     assert unchanged(execution) == before
 
@@ -559,3 +561,34 @@ def test_the_desk_on_the_command_line(api_farm, farm, cli):
     assert cli("deadletter", "discard", row, "--reason", "enough").exit_code == 0
     assert json.loads(cli("deadletter", "list", "--json").stdout)["letters"] == []
     assert cli("deadletter", "discard", row).exit_code == 2
+
+
+def test_a_list_that_was_cut_says_how_it_goes_on(api_farm, farm, cli):
+    for _ in range(3):
+        broken(api_farm, farm.submit({"steps": [DISK]}))
+    first = cli("deadletter", "list", "--limit", "2")
+    before = re.search(r"--before (\d+)", first.stderr)[1]
+    second = cli("deadletter", "list", "--limit", "2", "--before", before)
+    assert len(first.stdout.splitlines()) == 2 + 2
+    assert len(second.stdout.splitlines()) == 2 + 1
+    assert "--before" not in second.stderr
+    moment = re.search(r"--before (\S+)", cli("executions", "list", "--limit", "1").stderr)[1]
+    older = json.loads(cli("executions", "list", "--json", "--before", moment).stdout)
+    assert len(older["executions"]) == 2
+
+
+@pytest.mark.parametrize("since", ["yesterday", "7", "2026-13-01"])
+def test_a_moment_that_is_none_is_refused_with_what_would_be_one(cli, since):
+    refused = cli("deadletter", "list", "--since", since)
+    assert refused.exit_code == 2
+    assert "ISO 8601, or 30m, 24h, 7d ago" in refused.stderr
+
+
+def test_a_moment_without_a_zone_is_utc(api_farm, farm):
+    broken(api_farm, farm.submit({"steps": [DISK]}))
+    now = datetime.now(UTC).replace(tzinfo=None)
+    found = [
+        len(farm.dead_letters.list(since=(now + timedelta(minutes=late)).isoformat()))
+        for late in (-5, 5)
+    ]
+    assert found == [1, 0]

@@ -152,6 +152,7 @@ def test_a_body_beyond_the_limit_is_not_read():
         ({"max_parallel": "2", "steps": [DF]}, "wrong_type", "max_parallel", "whole"),
         ({"run_as": "a b", "steps": [DF]}, "bad_format", "run_as", "a b"),
         ({"limit": "web-01", "steps": [DF]}, "misplaced_key", "limit", "beside the plan"),
+        ({"on_failure": "undo", "steps": [DF]}, "misplaced_key", "on_failure", "step or a block"),
         ({"given": {}, "steps": [DF]}, "unknown_key", "given", "given"),
         ({"inputs": [], "steps": [DF]}, "wrong_type", "inputs", "mapping"),
         ({"plan": {"steps": [DF]}, "inputs": []}, "wrong_type", "inputs", "mapping"),
