@@ -29,10 +29,11 @@ begin
         return null;
     end if;
     begin
-        select id into v_holder from steps
-        where s.mutex is not null and tenant = s.tenant and mutex = s.mutex
-          and state in ('running', 'interrupted');
-        if not found then
+        if s.mutex is not null then
+            select id into v_holder from steps
+            where tenant = s.tenant and mutex = s.mutex and state in ('running', 'interrupted');
+        end if;
+        if v_holder is null then
             update steps set state = 'running', attempt = attempt + 1, token = p_token,
                 heartbeats = 0, armed = null, worker = p_worker, blocked_by = null, reason = null,
                 started_at = clock_timestamp()
