@@ -1,15 +1,31 @@
 """What must hold in the ledger after every word: counters, stages, failures, mutexes, events."""
 
+from dataclasses import dataclass, field
+from uuid import UUID
+
 from app.outcome import derive_state
 from app.step import FINAL_STATES, State
 from tests.lab.ledger_bench import LedgerBench
 
+HELD = (State.RUNNING, State.INTERRUPTED)
 KEPT = (State.PENDING, State.DUE, State.QUEUED, State.WAITING)
 
 
 def check(bench: LedgerBench, execution_id) -> None:
     """What must hold after every event."""
-    row, steps = bench.execution(execution_id), bench.rows(execution_id)
+    check_books(bench.execution(execution_id), bench.rows(execution_id))
+
+
+def check_all(bench: LedgerBench, rows: list[dict]) -> None:
+    """The same for all executions; `rows`: those of all steps."""
+    for row in bench.ask("select * from executions"):
+        check_books(row, [s for s in rows if s["execution_id"] == row["id"]])
+    holders = [(s["tenant"], s["mutex"]) for s in rows if s["mutex"] and s["state"] in HELD]
+    assert len(holders) == len(set(holders)), "a mutex has one holder at most"
+
+
+def check_books(row: dict, steps: list[dict]) -> None:
+    """What an execution says of itself is what its rows say."""
     by_state = {state: sum(s["state"] == state for s in steps) for state in State}
     assert row["state"] == derive_state(steps)
     assert row["failed"] == by_state[State.FAILED]
@@ -20,7 +36,7 @@ def check(bench: LedgerBench, execution_id) -> None:
     assert row["stage_open"] == sum(s["state"] not in FINAL_STATES for s in here)
     assert all(s["state"] in FINAL_STATES for s in steps if s["stage"] < row["stage"])
     later = {s["state"] for s in steps if s["stage"] > row["stage"]}
-    finished = {State.SUCCEEDED} if row["run"] > 1 else set()
+    finished = FINAL_STATES if row["run"] > 1 else set()
     assert later <= {State.PENDING, State.CANCELLED, State.SKIPPED} | finished
     empty = set(range(row["stages"])) - {s["stage"] for s in steps}
     assert not empty or row["run"] > 1, "only a reversal that was forgotten leaves its stage empty"
@@ -47,13 +63,8 @@ def check_failures(row: dict, steps: list[dict]) -> None:
     """Whom a block leaves out, what is given up, and whether the plan stops: as the rows say."""
     if any(s["reason"] == "not_approved" for s in steps) and row["cancel_below"] == row["stages"]:
         return  # it never began
-    stops = any(
-        _ended_badly(s) and s["block"] is None
-        and (s["max_failures"] is None or s["state"] == State.CANCELLED)
-        and s["on_failure"] == "stop" and s["stage"] < row["finally_stage"]
-        for s in steps
-    )  # fmt: skip
-    limited = {}
+    stops = any(_stops(s) and s["stage"] < row["finally_stage"] for s in steps)
+    limited, unclear = {}, False
     for s in steps:
         if s["max_failures"] is not None:
             scope = ("block", s["block"]) if s["block"] else ("step", s["position"])
@@ -66,12 +77,21 @@ def check_failures(row: dict, steps: list[dict]) -> None:
         open_states = {s["state"] for s in rows if s["started_at"] is None} - FINAL_STATES
         assert not open_states, "what has not begun is skipped"
         means = rows[0]["block_on_failure"] or rows[0]["on_failure"]
-        stops |= means == "stop" and rows[0]["stage"] < row["finally_stage"]
+        stops |= means != "continue" and rows[0]["stage"] < row["finally_stage"]
+        # In a block the step that fails last has a word in it, too.
+        unclear |= means == "continue" and any(s["on_failure"] == "undo" for s in rows)
     # Once somebody had it go on, what failed before does not stop it any more.
-    assert row["stopping"] == stops or row["run"] > 1
+    assert row["stopping"] == stops or row["run"] > 1 or unclear
     others = {id(s) for rows in limited.values() for s in rows}
     skipped = [s for s in steps if _was_skipped(s) and id(s) not in others]
     assert not skipped or row["stopping"] or row["run"] > 1
+
+
+def _stops(s: dict) -> bool:
+    """By itself, not by the limits of its block or step."""
+    counted = s["block"] or (s["max_failures"] is not None and s["state"] != State.CANCELLED)
+    lenient = s["on_failure"] == "continue" or s["undoes"] is not None
+    return _ended_badly(s) and not counted and not lenient
 
 
 def _ended_badly(s: dict) -> bool:
@@ -147,3 +167,48 @@ def check_events(bench: LedgerBench, execution_id) -> None:
             assert row["state"] == "queued"
     stored = bench.execution(execution_id)
     assert ended == (stored["state"] if stored["finished_at"] else None)
+
+
+#: What may bring a final row back.
+BRINGS_BACK = {"resume", "requeue"}
+#: What lets an armed row that must not run twice start again.
+BY_WORD = {"resolve", "requeue", "resume", "not_done", "late"}
+
+
+@dataclass
+class Past:
+    """What was seen before: final rows stay, tokens are given out once, effects happen once."""
+
+    final: dict[int, dict] = field(default_factory=dict)
+    #: Token to the start that it was given out for.
+    tokens: dict[UUID, tuple] = field(default_factory=dict)
+    #: Rows that armed and must not run twice, by their token.
+    armed: dict[int, UUID] = field(default_factory=dict)
+
+    def check(self, rows: list[dict], word: str) -> None:
+        """After this word."""
+        if word not in BRINGS_BACK:
+            now = {row["id"]: row for row in rows}
+            for number, before in self.final.items():
+                after = now.get(number, {})
+                assert after | {"discarded_at": None, "stage": 0} == before, "final is final"
+        self.final = {
+            row["id"]: row | {"discarded_at": None, "stage": 0}
+            for row in rows
+            if row["state"] in FINAL_STATES
+        }
+        for row in rows:
+            if row["token"]:
+                start = (row["id"], row["run"], row["attempt"])
+                assert self.tokens.setdefault(row["token"], start) == start
+            self._check_effect(row, word)
+
+    def _check_effect(self, row: dict, word: str) -> None:
+        before = self.armed.get(row["id"])
+        if before and row["token"] != before:
+            assert word in BY_WORD, "nobody said that it may run again"
+            del self.armed[row["id"]]
+        if row["armed"] and row["repeat"] in {"never", "probe"} and row["state"] in HELD:
+            self.armed[row["id"]] = row["token"]
+        else:
+            self.armed.pop(row["id"], None)

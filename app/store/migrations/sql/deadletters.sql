@@ -12,14 +12,20 @@ create function is_fatal(s steps) returns boolean language sql stable as $$
     end
 $$;
 
--- The reverse of count_failure.
+-- The reverse of count_failure. A target on which another row failed stays left out.
 create function uncount_failure(s steps) returns void language plpgsql as $$
 declare
     v_gone int := 1;
 begin
+    if s.block is not null and s.on_failure = 'continue' then return; end if;  -- never counted
     if s.block is not null then
-        delete from dropouts where execution_id = s.execution_id and block = s.block
-                               and target = any (failed_targets(s));
+        delete from dropouts d
+        where d.execution_id = s.execution_id and d.block = s.block
+          and d.target = any (failed_targets(s)) and not exists (
+              select from steps o
+              where o.execution_id = s.execution_id and o.block = s.block and o.id <> s.id
+                and o.state = 'failed' and o.on_failure <> 'continue'
+                and d.target = any (failed_targets(o)));
         get diagnostics v_gone = row_count;
     end if;
     update failure_counts set failed = failed - v_gone

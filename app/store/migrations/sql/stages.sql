@@ -55,7 +55,7 @@ begin
 end $$;
 
 -- Skip the rows `p_ids` of the open stage (null: all of them) whose target failed before in the
--- same block.
+-- same block; of rows that run again, only for what failed ahead of them.
 create function leave_out(e executions, p_ids bigint[]) returns void language sql as $$
     with gone as (
         update steps s set state = 'skipped', reason = 'stopped', finished_at = clock_timestamp(),
@@ -64,6 +64,11 @@ create function leave_out(e executions, p_ids bigint[]) returns void language sq
         where s.execution_id = e.id and s.stage = e.stage and s.state = 'pending'
           and (p_ids is null or s.id = any (p_ids))
           and d.execution_id = e.id and d.block = s.block and d.target = s.target ->> 'name'
+          and (s.run = 1 or exists (
+              select from steps f
+              where f.execution_id = e.id and f.block = s.block and f.stage < s.stage
+                and f.state = 'failed' and f.on_failure <> 'continue'
+                and coalesce(f.target ->> 'name', d.target) = d.target))
         returning s.*
     )
     insert into events (tenant, execution_id, step_id, kind, actor, data)
