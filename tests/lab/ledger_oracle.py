@@ -25,7 +25,7 @@ def predict(word: str, s: Columns, e: Columns, *, given_up: bool) -> State | Non
     """
     if word in ENDS:
         return ENDS[word] if s["state"] in HELD else None
-    if word in {"done", "not_done", "unknown"}:
+    if word in {"done", "not done", "no answer"}:
         return _probed(word, s, e)
     if s["state"] != State.RUNNING:
         return None
@@ -74,13 +74,13 @@ def _reaped(s: Columns, *, covered: bool) -> State:
 
 
 def _probed(found: str, s: Columns, e: Columns) -> State | None:
-    if s["repeat"] != "probe" or s["armed"] is None or s["state"] not in HELD:
+    if s["repeat"] != "probe" or s["state"] != State.INTERRUPTED:
         return None
-    if found == "done":
-        return State.SUCCEEDED
-    if found == "unknown":
-        return State.INTERRUPTED if s["state"] == State.RUNNING else None
-    return State.QUEUED if _has_starts(s) and not _is_covered(s, e) else State.FAILED
+    if found != "not done":
+        return State.SUCCEEDED if found == "done" else State.INTERRUPTED
+    if _is_covered(s, e):
+        return State.CANCELLED
+    return State.QUEUED if _has_starts(s) else State.FAILED
 
 
 def resolved(said: str, s: Columns, e: Columns) -> State | None:

@@ -9,7 +9,8 @@ from app.plan import CheckedRow, CheckedStep
 from app.principal import Principal
 from app.step import State, Step, Target
 from app.store.deadletters import DeadLetters
-from app.store.decisions import Found, Resolution, Voice
+from app.store.decisions import Resolution, Voice
+from app.store.ledger import call
 from tests.lab.ledger_bench import FAILED, LedgerBench, done, make_change, make_step
 from tests.lab.ledger_oracle import check_batch, may_start, predict, resolved
 from tests.lab.ledger_plans import ASK, HOSTS
@@ -21,7 +22,7 @@ RULES = ("block", "max_failures", "block_on_failure", "on_failure", "max_paralle
 #: What the holder of a row says of it, and the sweeper.
 HOLDERS = ["succeed", "fail", "stop", "arm", "interrupt", "retry", "release", "reap"]
 STOPPED = done(State.CANCELLED, Reason.STOPPED)
-PROBES = ["done", "not_done", "unknown"]
+PROBES = ["done", "not done", "no answer"]
 SPOKEN = [*HOLDERS, *PROBES]
 #: What others do; each is a method.
 OTHERS = [
@@ -145,7 +146,10 @@ class Walk:
             "stop": lambda: self.bench.finish(step, STOPPED),
         }
         if word in PROBES:
-            self.bench.decisions.probe_step(step, Found(word), done(), link=None, send=64)
+            asked_at = "2999-01-01 00:00Z"  # when nothing of the effect was on its way any more
+            said = (step.id, step.token, word, asked_at, "{}", 0.0, 64)
+            with self.bench.autocommit.connect() as connection:
+                call(connection, "probe_step", *said)
         else:
             words[word]()
 
@@ -268,7 +272,7 @@ class Walk:
         return False
 
     def _approve(self, choice: int) -> bool:
-        found = self.bench.records.list_approvals("default")
+        found = self.bench.approvals.list("default")
         if found:
             approval = found[choice % len(found)]["id"]
             self.bench.ask("update approvals set expires_at = expires_at + interval '1 h'")
