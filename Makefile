@@ -9,7 +9,7 @@ CODE := app tasks workers tool_catalog queues.py
 CHECKED := $(CODE) tests $(wildcard benchmarks)
 # Without pip's cache: nothing is left outside of the project.
 PIP_INSTALL := $(BIN)/pip --no-cache-dir --disable-pip-version-check --require-virtualenv install --quiet
-SYSTEM_PACKAGES := tcpdump nmap iputils-ping iproute2 libcap2-bin openssh-server sudo rabbitmq-server postgresql-15 redis-tools prometheus tshark bind9 bind9-dnsutils awscli \
+SYSTEM_PACKAGES := tcpdump nmap iputils-ping iproute2 libcap2-bin openssh-server sudo rabbitmq-server postgresql-15 redis-server redis-tools prometheus tshark bind9 bind9-dnsutils awscli \
 	debootstrap systemd-container docker.io docker-compose iptables mariadb-server zsh fish
 
 # The first Python that really runs and is 3.11 or 3.12 (Redis's wheel stops there).
@@ -95,8 +95,8 @@ lab: $(VENV)/.test ## Start hosts and servers to try things on, until Ctrl-C (PA
 	@exec $(BIN)/python -m tests.lab.main $(PARTS)
 
 .PHONY: faults
-faults: $(VENV)/.test ## Hurt a farm in every way we know, on both brokers; ends in a table (root, 20 minutes)
-	$(BIN)/python -m tests.faults $(ARGS)
+faults: $(VENV)/.test ## Hurt a farm in every way we know, on both brokers; ends in a table (root, 15 minutes)
+	@exec $(BIN)/python -m tests.faults $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.test ## Compare with Celery's own chain; prints ratios

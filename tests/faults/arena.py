@@ -10,8 +10,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -21,41 +21,29 @@ import psycopg2
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
 
-from app.errors import Unavailable
+from app.errors import Conflict, Unavailable
 from app.step import Credential, Secret
+from app.store.decisions import Resolution
 from app.store.inventory import create_asset
+from tests.faults.canary import make_canary
 from tests.faults.checker import Ledger, find_breaches, is_settled, read_ledger
-from tests.faults.plans import HOSTS, OWN_HOSTS, SECRET, make_plan
+from tests.faults.messages import reach_into
+from tests.faults.plans import HOSTS, OWN_HOSTS, SECRET, make_plan, make_step
 from tests.faults.process import TRIGGERS
+from tests.faults.verdict import Verdict, sum_up
 from tests.faults.world import World, write_tool
 from tests.lab.farm import Farm, Process
 from tests.lab.rabbitmq import RabbitMq
 from tests.lab.real_farm import Servers
+from tests.lab.sshd import Sshd
 
 #: A supervisor's farm: two of each, so that one may die while the other serves.
 PROCESSES = ("automation", "automation", "dispatcher", "dispatcher")
 #: A submit is tried for so long.
 SUBMIT_S = 60.0
-#: How long plans are handed in before the fault falls.
-WARM_UP_S = 0.5
+#: Between two looks at the ledger: often enough, and cheap beside what is looked at.
+POLL_S = 0.05
 _TRIES_S = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a fault did: one row of the table."""
-
-    fault: str
-    plans: int
-    rows: int
-    lost: int
-    doubled: int
-    interrupted: int
-    #: Rows that had to be published more than once.
-    resent: int
-    #: From the fault to the end of the plans that were open then, seconds.
-    recovery_p95_s: float
-    breaches: tuple[str, ...] = ()
 
 
 @dataclass
@@ -66,23 +54,30 @@ class Arena(AbstractContextManager["Arena"]):
     seed: int
     #: The broker; None: the Redis among the arena's own servers.
     rabbitmq: RabbitMq | None = None
+    #: That Redis, where it is not the embedded one.
+    redis_program: str | None = None
     more: dict[str, str] = field(default_factory=dict)
     #: How long the farm has to come to rest after a fault.
     settle_s: float = 120.0
 
     def __enter__(self) -> Self:
-        self.servers = Servers(self.folder / "servers")
+        self.servers = Servers(self.folder / "servers", self.redis_program)
         self.dice = random.Random(self.seed)
-        self.canary = secrets.token_hex(16)
+        self.canary = make_canary()
         self.world = World(self.folder / "world")
         self.triggers = self.folder / "triggers"
         self.triggers.mkdir()
         self._noted: list[str] = []
+        self._seen_texts: list[str] = []
         self._changes: dict[str, str] = {}
         write_tool(self.folder / "farm" / "tools")
         self.farm = self._make_farm()
         self._fill_inventory()
         self.accepted: list[UUID] = []
+        #: The host behind a real sshd, once a fault asked for it.
+        self.far: Sshd | None = None
+        #: What a fault started and is kept until the end.
+        self.kept = ExitStack()
         self._stopped = threading.Event()
         self._roles: list[tuple[str, Process]] = [(name, self.start(name)) for name in PROCESSES]
         self._keeper = threading.Thread(target=self._keep_alive, daemon=True)
@@ -94,6 +89,7 @@ class Arena(AbstractContextManager["Arena"]):
         self._stopped.set()
         self._keeper.join()
         self.farm.close()
+        self.kept.close()
         self.servers.__exit__()
 
     @property
@@ -122,7 +118,7 @@ class Arena(AbstractContextManager["Arena"]):
         while not happened():
             if time.monotonic() > deadline:
                 return False
-            time.sleep(0.02)
+            time.sleep(POLL_S)
         return True
 
     def submit(self, plan: dict[str, Any]) -> UUID | None:
@@ -136,25 +132,51 @@ class Arena(AbstractContextManager["Arena"]):
             time.sleep(0.1)
         return None
 
+    def submit_steps(self, tag: str, *steps: dict[str, Any], **plan: Any) -> UUID:
+        """Hand in a fault's own plan, made of `step`."""
+        execution = self.submit({"name": tag, "steps": list(steps), **plan})
+        assert execution is not None, f"{tag} was not accepted"
+        return execution
+
+    def step(self, tag: str, key: str, host: str, operation: str = "once", **more: Any) -> Any:
+        """A step of a plan of that name, see `plans.make_step`."""
+        return make_step(str(self.world.path), f"{tag}/{key}", host, operation, **more)
+
+    def new_tag(self, what: str) -> str:
+        """A plan name that nobody had."""
+        return f"{what}-{self.seed}-{secrets.token_hex(3)}"
+
+    def rows_of(self, execution: UUID) -> list[Mapping[str, Any]]:
+        """The rows of one execution now."""
+        return self.read().rows_of(str(execution))
+
+    def state_of(self, execution: UUID) -> str:
+        """The state of one execution now."""
+        found = [each for each in self.read().executions if each["id"] == str(execution)]
+        return str(found[0]["state"]) if found else "unknown"
+
     def play(
         self, name: str, fault: Callable[["Arena"], None], plans: int = 16, *, apart: bool = False
     ) -> Verdict:
         """Hand in plans, hurt the farm among them, wait, judge. `apart`: no two plans meet."""
         before = {row["id"] for row in self.read().rows}
+        self._handed_in = len(self.accepted)
         sender = threading.Thread(target=self._send, args=(plans, name, apart))
         sender.start()
-        time.sleep(WARM_UP_S)
+        self.wait_until(lambda: self._is_under_way(plans))
+        self._peek()
         hurt_at = time.time()
         fault(self)
+        self._peek()
         sender.join()
-        settled = self.wait_until(lambda: is_settled(self.read()), self.settle_s)
-        ledger = self.read()
-        breaches = [*self.judge(ledger), *self._noted]
+        settled = self.wait_until(lambda: is_settled(self.read(only_open=True)), self.settle_s)
+        ledger = self.read(whole=True)
+        breaches = [*self.judge(ledger), *self._noted, *self._unnamed_waits()]
         self._noted.clear()
         if not settled:
             breaches.append(f"not settled after {self.settle_s:g} s; {self._tell()}")
-        verdict = self._sum_up(name, ledger, before, hurt_at, breaches)
-        self._release_interrupted()
+        verdict = sum_up(name, ledger, before, hurt_at, breaches)
+        self._release_interrupted(ledger)
         return verdict
 
     def judge(self, ledger: Ledger) -> list[str]:
@@ -162,12 +184,12 @@ class Arena(AbstractContextManager["Arena"]):
         accepted = [str(number) for number in self.accepted]
         return find_breaches(ledger, self.world, accepted, self._other_texts(), self.canary)
 
-    def read(self) -> Ledger:
+    def read(self, *, only_open: bool = False, whole: bool = False) -> Ledger:
         """The ledger's tables; waits for a server that is on its way back."""
         deadline = time.monotonic() + _TRIES_S
         while True:
             try:
-                return read_ledger(self.dsn)
+                return read_ledger(self.dsn, only_open=only_open, whole=whole)
             except Exception:  # whatever psycopg2 says of a server that is away
                 if time.monotonic() > deadline:
                     raise
@@ -242,46 +264,57 @@ class Arena(AbstractContextManager["Arena"]):
                 if not process.is_alive:
                     self._roles[place] = (name, self.start(name))
 
+    def _peek(self) -> None:
+        """Keep what lies in the broker now: when all has settled it is empty."""
+        with suppress(Exception):  # a broker that is away, in any library's words
+            self._seen_texts += reach_into(self.farm).texts()
+
     def _other_texts(self) -> Iterator[str]:
+        self._peek()
+        yield from self._seen_texts
+        self._seen_texts.clear()
         for process in self.farm.processes:
             yield process.log.read_text(errors="replace")
-        if self.broker_is_redis:
-            client = self.servers.client
-            for key in client.scan_iter("*"):
-                yield str(client.dump(key))
 
-    def _sum_up(
-        self, name: str, ledger: Ledger, before: set[int], hurt_at: float, breaches: list[str]
-    ) -> Verdict:
-        rows = [row for row in ledger.rows if row["id"] not in before]
-        ids = {row["execution_id"] for row in rows}
-        ends = sorted(
-            each["finished_at"].timestamp() - hurt_at
-            for each in ledger.executions
-            if each["id"] in ids
-            and each["finished_at"]
-            and each["finished_at"].timestamp() > hurt_at
-        )
-        return Verdict(
-            fault=name,
-            plans=len(ids),
-            rows=len(rows),
-            lost=sum("for ever" in text or "not in the ledger" in text for text in breaches),
-            doubled=sum("must not repeat" in text for text in breaches),
-            interrupted=sum(row["state"] == "interrupted" for row in rows),
-            resent=sum(row["sends"] > 1 for row in rows),
-            recovery_p95_s=ends[int(len(ends) * 0.95)] if ends else 0.0,
-            breaches=tuple(breaches),
-        )
+    def _unnamed_waits(self) -> list[str]:
+        """Held rows of which people are not told who holds them."""
+        unnamed: list[str] = []
 
-    def _release_interrupted(self) -> None:
+        def look() -> bool:
+            # Again: a late result may free a host between the two looks.
+            ledger = self.read(only_open=True)
+            unnamed[:] = [
+                text for each in ledger.executions for text in self._ask_waits(each["id"])
+            ]
+            return not unnamed
+
+        self.wait_until(look, 3)
+        return unnamed
+
+    def _ask_waits(self, execution: str) -> Iterator[str]:
+        shown = self.farm.read(UUID(execution))
+        for row in (row for step in shown["steps"] for row in step["results"]):
+            holder = row["blocked_by"] or {}
+            if row["state"] == "queued" and holder.get("state") != "interrupted":
+                yield f"{shown['name']}: a row waits and names no step that waits for a person"
+
+    def _release_interrupted(self, ledger: Ledger) -> None:
         """A person looks and decides, so that the next fault finds free hosts."""
-        for row in self.read().rows:
+        for row in ledger.rows:
             if row["state"] == "interrupted":
-                self.change_schema(
-                    f"select settle({row['id']}, null, '{{interrupted}}', 'failed', 'stopped',"
-                    " '{}', null, 0)"
-                )
+                with suppress(Conflict):  # its late result came just now
+                    self.farm.parts.decisions.resolve_step(
+                        UUID(row["execution_id"]),
+                        row["id"],
+                        Resolution.FAILED,
+                        actor="ops",
+                        reason="looked at the fake world",
+                        send=0,
+                    )
+
+    def _is_under_way(self, plans: int) -> bool:
+        """Whether a third of the plans is there."""
+        return len(self.accepted) >= self._handed_in + plans // 3
 
     def _tell(self) -> str:
         open_rows = [

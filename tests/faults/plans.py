@@ -46,3 +46,21 @@ def _make_step(
     if dice.random() < 0.3:
         step["retries"] = {"max": 2, "backoff_s": 0.1}
     return step
+
+
+def make_step(
+    world: str, name: str, host: str, operation: str = "once", **more: Any
+) -> dict[str, Any]:
+    """One step of a plan of one's own: `name` is "<plan>/<id>"; `more`: waits, exit, step's keys.
+
+    `before`, `after` and `exit` are parameters of the fake world's tool, the rest are the step's.
+    """
+    own = {key: str(more.pop(key)) for key in ("before", "after", "exit") if key in more}
+    parameters = {"world": world, "step": name, "canary": {"$secret": SECRET}} | own
+    return {
+        "tool": "trace",
+        "operation": operation,
+        "id": name.rpartition("/")[2],
+        "targets": host,
+        "parameters": parameters,
+    } | more

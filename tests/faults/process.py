@@ -1,11 +1,11 @@
 """`python -m tests.faults.process POOL`: a real process of the farm that can be made to break.
 
 The hosts of the fake world are no machines: a step on one runs here, with the host's name in
-its environment. Where a trigger file lies, the process breaks at that point, once.
+its environment; only the host FAR is reached over SSH. Where a trigger file lies, the process
+breaks at that point, once.
 """
 
 import os
-import random
 import signal
 import sys
 from collections.abc import Callable
@@ -13,19 +13,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.errors import Unavailable
-from app.store import ledger, outbox
+from app.store.ledger import Ledger
 from tasks import workshop
 from tasks.runners.local import LocalRunner
+from tasks.runners.ssh import SshRunner
 from tasks.runners.table import make_runners
+from tests.faults.lossy import lose_answers
 from workers.__main__ import main
 
 #: Where this process may be told to die (by a trigger file of that name).
 POINTS = ("before_claim", "after_claim", "after_arm", "after_effect", "after_finish")
 #: The folder of trigger files.
 TRIGGERS = "FAULT_TRIGGERS"
-#: The share of the ledger's answers that are lost after the commit.
+#: A file: the ledger's answers are lost, and which they were is written there.
 LOST_ANSWERS = "FAULT_LOST_ANSWERS"
+#: The host that is reached over SSH.
+FAR = "far-host"
 
 
 def take_trigger(name: str) -> bool:
@@ -69,36 +72,36 @@ class FakeHost(LocalRunner):
         return raw
 
 
+class Crossroads(SshRunner):
+    """SSH to the one host that there is; the others are fake."""
+
+    def __init__(self, scratch: Path) -> None:
+        super().__init__(scratch)
+        self._fake = FakeHost(scratch)
+
+    def run(self, command: Any, target: Any, credential: Any, control: Any) -> Any:
+        """Run it there, under the host's name."""
+        if target.name != FAR:
+            return self._fake.run(command, target, credential, control)
+        command = replace(command, env={**command.env, "FAKE_HOST": FAR})
+        return super().run(command, target, credential, control)
+
+
 def make_fake_runners(settings: Any) -> dict[str, Any]:
     """Every connection leads into the fake world."""
-    runners = make_runners(settings)
-    fake = FakeHost(settings.state_dir.absolute() / "run")
-    return dict.fromkeys(runners, fake)
-
-
-def lose_answers(share: float) -> None:
-    """Let the ledger commit and then say that it failed."""
-    dice = random.Random(os.getpid())
-    work = ledger.call
-
-    def lossy(connection: Any, function: str, *arguments: Any) -> Any:
-        answer = work(connection, function, *arguments)
-        if dice.random() < share:
-            raise Unavailable("the answer was lost on its way")
-        return answer
-
-    ledger.call = lossy
-    outbox.call = lossy
+    scratch = settings.state_dir.absolute() / "run"
+    runners: dict[str, Any] = dict.fromkeys(make_runners(settings), FakeHost(scratch))
+    return runners | {"ssh": Crossroads(scratch)}
 
 
 def break_things() -> None:
     """Install every fault that may be asked for."""
-    wrap(ledger.Ledger, "claim_step", before="before_claim", after="after_claim")
-    wrap(ledger.Ledger, "arm_step", after="after_arm")
-    wrap(ledger.Ledger, "finish_step", after="after_finish")
+    wrap(Ledger, "claim_step", before="before_claim", after="after_claim")
+    wrap(Ledger, "arm_step", after="after_arm")
+    wrap(Ledger, "finish_step", after="after_finish")
     workshop.make_runners = make_fake_runners
-    if share := float(os.environ.get(LOST_ANSWERS, "0")):
-        lose_answers(share)
+    if lost := os.environ.get(LOST_ANSWERS):
+        lose_answers(Path(lost))
 
 
 if __name__ == "__main__":

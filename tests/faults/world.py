@@ -81,6 +81,7 @@ OPERATIONS = {
     "look": ("read", None),
     "once": ("change", "never"),
     "again": ("change", "idempotent"),
+    "wipe": ("destroy", "never"),
 }
 
 

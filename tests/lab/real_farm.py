@@ -25,6 +25,7 @@ from app.store.roster import Roster
 from queues import Routing
 from tests.lab.daemon import stop_daemon
 from tests.lab.offers import everything
+from tests.lab.redis import start_other_redis
 from tests.lab.waiting import WAIT_S, wait_until
 from tests.lab.warden import mark
 
@@ -47,10 +48,12 @@ COMMANDS = {"api": ["-m", "app.api"]}
 class Servers(AbstractContextManager["Servers"]):
     """A migrated PostgreSQL and a Redis that can be stopped and come back with their data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, redis_program: str | None = None) -> None:
+        """`redis_program`: a redis-server in place of the embedded one."""
         folder.mkdir()
         folder.chmod(0o755)
         self._folder = folder
+        self._redis_program = redis_program
         self._ports = {"redis": find_free_port(), "postgres": find_free_port()}
         self.redis: Server = self.start_redis()
         self.engine = make_engine(postgres_url(self._ports["postgres"], PASSWORD))
@@ -66,7 +69,11 @@ class Servers(AbstractContextManager["Servers"]):
 
     def start_redis(self) -> Server:
         """Start it, with the data that it had."""
-        self.redis = start_redis(self._folder / "redis", self._ports["redis"], PASSWORD)
+        where = self._folder / "redis", self._ports["redis"], PASSWORD
+        if self._redis_program is None:
+            self.redis = start_redis(*where)
+        else:
+            self.redis = start_other_redis(self._redis_program, *where)
         return self.redis
 
     def stop_postgres(self) -> None:
