@@ -82,7 +82,7 @@ class Arena(AbstractContextManager["Arena"]):
         self._roles: list[tuple[str, Process]] = [(name, self.start(name)) for name in PROCESSES]
         self._keeper = threading.Thread(target=self._keep_alive, daemon=True)
         self._keeper.start()
-        assert self.wait_until(lambda: "automation" in self.farm.pools_up())
+        assert self.wait_until(lambda: "automation" in self.farm.pools_up(), 60)
         return self
 
     def __exit__(self, *_exc: object) -> None:

@@ -69,7 +69,7 @@ def kill_beats(arena: Arena) -> None:
     beats = [arena.start("beat"), arena.start("beat")]
     for turn in range(3):
         before = _count_fired(arena, name)
-        arena.wait_until(partial(_has_fired, arena, name, before + 1), 10)
+        arena.wait_until(partial(_has_fired, arena, name, before + 1), 30)
         beats[turn % 2].kill()
         beats[turn % 2] = arena.start("beat")
     pause_schedule(name, arena.farm.principal, arena.farm.parts)

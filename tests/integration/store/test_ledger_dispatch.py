@@ -56,6 +56,21 @@ def test_a_message_that_was_lost_is_handed_out_again(bench):
     assert [row["sends"] for row in bench.rows(execution)] == [1, 2]
 
 
+def test_lost_messages_of_one_mutex_do_not_wait_for_each_other(bench):
+    """All were published before an outage; each would wait for the others for ever."""
+    rows = [bench.open(make_change(key, mutex="asset:7")) for key in ("a", "b", "c")]
+    bench.ask("update steps set sent_at = sent_at - interval '11 s'")
+    assert taken(bench, resend_s=10.0) == [bench.step_id(rows[0], "a")]
+    assert taken(bench, resend_s=10.0) == [], "that one is on its way"
+    bench.finish(bench.take(rows[0], "a"))
+    assert taken(bench, resend_s=10.0) == [bench.step_id(rows[1], "b")]
+    bench.finish(bench.take(rows[1], "b"))
+    unsent = bench.open(make_change("d", mutex="asset:7"), send=0)
+    assert taken(bench, resend_s=10.0) == [bench.step_id(rows[2], "c")]
+    bench.finish(bench.take(rows[2], "c"))
+    assert taken(bench, resend_s=10.0) == [bench.step_id(unsent, "d")]
+
+
 @pytest.mark.parametrize("state", ["pending", "due", "waiting", "running", "interrupted"])
 def test_only_queued_rows_are_handed_out(bench, state):
     bench.open(make_step(), send=0)

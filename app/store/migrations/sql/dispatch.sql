@@ -146,6 +146,9 @@ begin
     ), wanted as materialized (
         select o.id, o.tenant, o.mutex from steps o
         where o.state = 'queued' and o.sent_at is not null and o.mutex is not null
+          -- Of rows whose messages were all lost none stands in another's way: one goes first.
+          and (p_resend_s is null
+               or o.sent_at >= clock_timestamp() - make_interval(secs => p_resend_s))
     ), plain as (
         select c.id, c.rank, c.tenant, c.mutex from principals p cross join lateral (
             select s.*, row_number() over (order by s.queued_at) as rank from (
