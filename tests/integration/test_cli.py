@@ -209,7 +209,7 @@ class TestPlans:
         status, out, _ = opsfarm("plan", "dry-run", "-", given=given)
         assert status == 0
         assert "queue automation, worker-1" in out
-        assert out.splitlines()[1] == "  local"
+        assert out.splitlines()[1] == "  local (localhost)"
         assert out.splitlines()[2].startswith("    run     df -B1 --output=")
 
     def test_the_same_key_runs_once(self, opsfarm):
