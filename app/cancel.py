@@ -1,4 +1,7 @@
-"""The cancel story: write it down, publish what `finally` has to do."""
+"""The cancel story: write it down; what `finally` has to do is the dispatcher's.
+
+No broker is asked: one that does not answer must not keep anybody from stopping something.
+"""
 
 from typing import Any
 from uuid import UUID
@@ -18,9 +21,7 @@ def cancel(
     Conflict when it is final, NotFound, Unavailable.
     """
     parts.records.read_execution(principal.tenant, execution_id)  # NotFound for another tenant's
-    answer, sending = parts.ledger.cancel_execution(
-        execution_id, principal.name, reason, parts.settings.window
-    )
+    answer, _ = parts.ledger.cancel_execution(execution_id, principal.name, reason, 0)
     if not answer["accepted"]:
         state = answer["state"]
         final = state in FINAL_EXECUTION_STATES
@@ -29,5 +30,4 @@ def cancel(
             f"execution {execution_id} {how}",
             hint=f"'opsfarm executions show {execution_id}' shows what it did",
         )
-    parts.publisher.publish(sending)
     return parts.records.read_execution(principal.tenant, execution_id)

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 DEPTH_AGE_S = 1.0
 #: A window that we counted full is looked at again this soon: workers empty it meanwhile.
 FULL_AGE_S = 0.05
+#: A broker that takes longer than this to fail is not asked again for a while.
+SLOW_S = 1.0
 
 
 class Window:
@@ -66,18 +68,49 @@ class Window:
             self._depths[queue] = (at, depth + 1)
 
 
+class Patience:
+    """Leaves a broker that kept somebody waiting alone, for as long as it made them wait.
+
+    One that is down refuses at once and costs nothing; one that is frozen, or behind a network
+    that drops everything, would hold up every submit for its whole time limit.
+    """
+
+    def __init__(self) -> None:
+        self._lost_until = float("-inf")
+
+    def is_lost(self) -> bool:
+        """Whether the broker is not to be asked now."""
+        return time.monotonic() < self._lost_until
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Ask the broker in the body. Raises OperationalError, as the body does."""
+        began = time.monotonic()
+        try:
+            with _broker_errors():
+                yield
+        except OperationalError:
+            waited_s = time.monotonic() - began
+            if waited_s > SLOW_S:
+                self._lost_until = time.monotonic() + waited_s
+            raise
+
+
 class Publisher:
     """Sends what the ledger marked as sent, and takes the mark back when that fails."""
 
     def __init__(self, celery: Celery, ledger: Ledger, window: int) -> None:
         self._celery = celery
         self._ledger = ledger
+        self._patience = Patience()
         self.window = Window(self._read_depth, window)
 
     def room(self, queue: str) -> int | None:
         """How many rows of a queue may be marked as sent; None when the broker does not answer."""
+        if self._patience.is_lost():
+            return None
         try:
-            with _broker_errors():
+            with self._patience.measured():
                 return self.window.room(queue)
         except OperationalError as error:
             log.warning("the broker does not answer: %s", _first_line(error))
@@ -89,8 +122,11 @@ class Publisher:
         False: the broker does not answer, all of it comes later.
         """
         rows = list(sending.run)
+        if self._patience.is_lost():
+            self._take_back(rows)
+            return not rows
         try:
-            with _broker_errors():
+            with self._patience.measured():
                 self._send(sending, rows)
         except OperationalError as error:
             log.warning("broker did not take %s step(s): %s", len(rows), _first_line(error))

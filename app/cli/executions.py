@@ -119,6 +119,8 @@ def show(execution_id: str, step: str | None) -> None:
         print_fields(_head_of(shown))
         click.echo()
         print_steps(shown)
+        if shown["delivery"] == "delayed":
+            note("delivery is delayed: the broker does not answer, or others are ahead")
         note_waiting(shown)
 
 

@@ -47,7 +47,7 @@ _WAITS = """
            h.started_at, s.execution_id as own_execution, s.key as own_key,
            s.position as own_position, s.target as own_target, s.tool, s.operation, s.attempt,
            s.reason, case when s.not_before > clock_timestamp() then s.not_before end as not_before,
-           clock_timestamp() as at,
+           s.queue, s.sent_at, clock_timestamp() as at,
            case when s.caps is not null and s.sent_at is null
                 then tell_limit(s, (select caps from held)) end as limit
     from steps s
@@ -245,12 +245,12 @@ class Records:
         return views, cursor
 
     def read_waits(self, execution_id: UUID) -> list[dict[str, Any]]:
-        """What its first queued rows wait for, as events `step.waits`: of what just queues, none.
+        """What its first queued rows wait for, as events `step.waits`.
 
         They are of this moment: nothing keeps them, and they have no id.
         """
         rows = self._read(_FIRST_WAITS, execution=execution_id, limit=WAITS_LIMIT)
-        return [shown for shown in map(show_waiting, rows) if shown["data"]["summary"]]
+        return [show_waiting(row) for row in rows]
 
     def newest_cursor(self) -> Cursor:
         """Behind everything that can be read now: where a live watcher starts."""

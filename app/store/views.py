@@ -44,7 +44,7 @@ def show_wait(row: RowMapping) -> dict[str, Any]:
 
 
 def show_waiting(row: RowMapping) -> dict[str, Any]:
-    """What a queued row waits for, as an event without an id; `summary` is empty for nothing."""
+    """What a queued row waits for, as an event without an id; `summary` says it in words."""
     holder = show_holder(row) if row["step_id"] else None
     reason = row["limit"] or row["reason"]
     return {
@@ -63,20 +63,21 @@ def show_waiting(row: RowMapping) -> dict[str, Any]:
             "attempt": row["attempt"],
             "reason": reason,
             "blocked_by": holder,
-            "summary": _tell_wait(holder, reason, row["not_before"]),
+            "summary": _tell_wait(row, holder, reason or ""),
         },
     }
 
 
-def _tell_wait(
-    holder: Mapping[str, Any] | None, reason: str | None, not_before: datetime | None
-) -> str:
+def _tell_wait(row: RowMapping, holder: Mapping[str, Any] | None, reason: str) -> str:
     if holder is not None:
         return tell_holder(holder)
-    if not_before is not None:
-        return f"tries again at {not_before:%H:%M:%S} UTC"
-    said = reason or ""
-    return said if said.startswith(("limit: ", "no_worker: ")) else ""
+    if row["not_before"] is not None:
+        return f"tries again at {row['not_before']:%H:%M:%S} UTC"
+    if reason.startswith(("limit: ", "no_worker: ")):
+        return reason
+    if row["sent_at"] is None:
+        return f"waits for its turn in queue {row['queue']}, or for the broker"
+    return f"waits for a free worker of queue {row['queue']}"
 
 
 def show_lock(row: RowMapping) -> dict[str, Any]:

@@ -283,6 +283,17 @@ class TestExecutions:
         again = call("POST", f"/executions/{execution_id}/cancel", json={})
         assert "cancelled" in assert_problem(again, 409, "conflict")["detail"]
 
+    def test_a_cancel_asks_no_broker(self, api_farm, call, monkeypatch):
+        plan = DF | {"finally": [{"tool": "df", "id": "last", "targets": "local"}]}
+        execution_id = call("POST", "/execute-plan", json=plan).json()["execution_id"]
+        monkeypatch.setattr(api_farm.parts.publisher, "publish", None)
+        response = call("POST", f"/executions/{execution_id}/cancel", json={"reason": "wrong"})
+        assert response.status_code == 200, response.text
+        [first, last] = response.json()["steps"]
+        assert (first["state"], last["state"]) == ("cancelled", "queued")
+        [sending] = Outbox(api_farm.parts.autocommit).take_unsent("automation", 5, None)
+        assert sending.run[0].step_id == last["results"][0]["step_id"]
+
     def test_a_cancel_of_a_running_step_is_asked_for_once(self, api_farm, call):
         execution_id = call("POST", "/execute-plan", json=DF).json()["execution_id"]
         api_farm.claim(execution_id)
@@ -372,6 +383,14 @@ class TestEvents:
                 "step.succeeded",
                 "execution.finished",
             ]
+
+    def test_says_that_no_worker_is_free(self, call):
+        execution_id = call("POST", "/execute-plan", json=DF).json()["execution_id"]
+        with call("GET", f"/executions/{execution_id}/events", stream=True) as response:
+            events = read_events(response)
+            next(events)
+            _, waits = next(events)
+        assert waits["data"]["summary"] == "waits for a free worker of queue automation"
 
     def test_many_watchers_see_the_same(self, api_farm, call):
         execution_id = call("POST", "/execute-plan", json=DF).json()["execution_id"]

@@ -65,6 +65,30 @@ def rows(count, queue="q", first=1, **members):
     return Sending(run=run, **members)
 
 
+def test_a_broker_that_kept_us_waiting_is_left_alone_for_as_long(publisher, ledger, clock):
+    def freeze(_queue):
+        clock.now += 20
+        raise OperationalError("timed out")
+
+    publisher.window = Window(freeze, 4)
+    assert publisher.room("q") is None
+    assert clock.now == 1020
+    assert publisher.room("q") is None
+    assert not publisher.publish(rows(2))
+    assert (clock.now, ledger.unsent) == (1020, [1, 2]), "nobody waited again"
+    publisher.window = Window(lambda _queue: 0, 4)
+    clock.now += 20.5
+    assert publisher.room("q") == 4
+    assert publisher.publish(rows(1))
+
+
+def test_a_broker_that_refuses_at_once_is_asked_again_at_once(publisher, clock):
+    publisher.broken = {1}
+    assert not publisher.publish(rows(1))
+    publisher.broken = set()
+    assert publisher.publish(rows(1))
+
+
 def test_nothing_to_send_is_sent(publisher, ledger):
     assert publisher.publish(Sending())
     assert (publisher.sent, ledger.unsent) == ([], [])

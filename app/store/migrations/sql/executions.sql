@@ -125,6 +125,7 @@ begin
     e := close_unstarted(e, e.stage, v_below, 'cancelled', '{pending,due,waiting,queued}');
     e := keep(advance(e, p_send));
     perform pg_notify('opsfarm_cancel', e.id::text);
+    if p_send = 0 then perform pg_notify('opsfarm_dispatch', 'unsent'); end if;
     return send_next(e, null, 0, p_send)
         || jsonb_build_object('accepted', true, 'state', e.state);
 end $$;
@@ -143,7 +144,6 @@ begin
         if e.finished_at is null then
             perform cancel_execution(e.id, null, format('timeout: it took longer than %s s',
                                                         e.timeout_s), 0);
-            perform pg_notify('opsfarm_dispatch', 'unsent');
             v_count := v_count + 1;
         end if;
     end loop;
