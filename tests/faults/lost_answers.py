@@ -224,6 +224,8 @@ STORY: dict[Callable[[Arena], None], set[str]] = {
 #: Words that are not played, and why.
 NOT_PLAYED = {
     "discard_step": "said by a person about a row that has ended; nothing follows from it",
-    "probe_step": "its operation must be one that can be probed; tests/integration has them",
-    "undo_execution": "as probe_step, of operations that can be undone",
+    "ask_probe": "needs an operation that can be probed; tests/integration has them",
+    "take_probes": "as ask_probe",
+    "probe_step": "as ask_probe",
+    "undo_execution": "as ask_probe, of operations that can be undone",
 }
