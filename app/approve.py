@@ -104,6 +104,8 @@ def _refuse_settled(
     for step in execution["steps"]:
         if answer.step in {str(step["position"]), step["id"]}:
             state = step["state"]
+            if execution["approvals"]:
+                state += f", and the execution waits for {_name_steps(execution['approvals'][0])}"
             return Conflict(f"step {answer.step} waits for no approval; it is {state}")
     known = ", ".join(step["id"] for step in execution["steps"][:20])
     return Conflict(

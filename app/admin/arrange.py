@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.admin.servers import find_free_port, postgres_url, redis_url
 from app.admin.state import FarmFile, StateFolder, read_farm, write_private
 from app.config import Settings
+from app.safety import DEFAULT_POLICY
 
 #: Beside the usual ones, so that a system's own servers keep theirs.
 POSTGRES_PORT = 5433
@@ -46,6 +47,7 @@ def arrange(folder: StateFolder, settings: Settings) -> Arrangement:
         database_url=settings.database_url or postgres_url(ports["postgres"], postgres_password),
         broker_url=settings.broker_url or redis_url(ports["redis"], redis_password),
         ports=ports,
+        policy=str((settings.policy_file or DEFAULT_POLICY).resolve()),
     )
     environment = make_environment(folder, settings, farm)
     return Arrangement(farm, postgres_password, redis_password, environment)

@@ -67,8 +67,7 @@ def status() -> None:
     seen, farm = require_farm(folder)
     missing = find_missing(folder)
     if wants_json():
-        public = {"api_url": farm.api_url, "flower_url": farm.flower_url, "ports": farm.ports}
-        print_json({"ready": not missing, "missing": missing, **public, **asdict(seen)})
+        print_json({"ready": not missing, "missing": missing, **farm.show(), **asdict(seen)})
         return
     print_table(
         ["process", "state", "pid", "up", "restarts", ""],
@@ -165,12 +164,13 @@ def _run_beside_the_ledger(module: str) -> str:
 def _show_addresses(folder: StateFolder, farm: FarmFile) -> None:
     """Where things are, without a password."""
     if wants_json():
-        print_json({"api_url": farm.api_url, "flower_url": farm.flower_url, "ports": farm.ports})
+        print_json(farm.show())
         return
     click.echo(f"API      {farm.api_url}  (described by {farm.api_url}/openapi.json)")
     click.echo(f"Flower   {farm.flower_url}")
     click.echo(f"ports    {', '.join(f'{name} {port}' for name, port in farm.ports.items())}")
     click.echo(f"API key  {folder.admin_key_file}")
+    click.echo(f"policy   {farm.policy}")
 
 
 def _row(process: ProcessStatus) -> Sequence[object]:

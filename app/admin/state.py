@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from app.errors import ConfigError, FarmUnreachable
 
@@ -74,6 +75,13 @@ class FarmFile:
     broker_url: str
     #: "api", "flower", "postgres", "redis" to the port taken.
     ports: dict[str, int]
+    #: The file that says who may do what unasked.
+    policy: str = ""
+
+    def show(self) -> dict[str, Any]:
+        """What anybody may see of it."""
+        hidden = ("database_url", "broker_url")
+        return {name: value for name, value in asdict(self).items() if name not in hidden}
 
 
 class ProcessState(StrEnum):

@@ -280,6 +280,10 @@ class TestFourEyes:
             lambda: held.approve(step="disk"),
         )  # fmt: skip
         unchanged(execution, Conflict, "has no step 'dsik'", lambda: held.approve(step="dsik"))
+        other = farm.submit(PLAN)
+        held = ann.execution(other.id)
+        words = "step disk waits for no approval; it is waiting, and the execution waits for touch"
+        unchanged(other, Conflict, words, lambda: held.approve(step="disk"))
 
     def test_another_digest_than_what_was_looked_at_is_refused(self, farm, ann):
         execution = farm.submit(PLAN)

@@ -59,6 +59,12 @@ def test_a_farm_of_its_own_has_passwords(folder):
     assert given.redis_password in given.farm.broker_url
 
 
+def test_the_policy_that_it_starts_with_is_told(folder, tmp_path):
+    assert arrange(folder, read_settings()).farm.policy.endswith("/app/policy.yaml")
+    own = tmp_path / "own.yaml"
+    assert arrange(folder, read_settings(policy_file=own)).farm.policy == str(own)
+
+
 def test_the_cluster_keeps_its_password_and_survives_a_lost_farm_file(folder):
     first = arrange(folder, read_settings())
     write_farm(folder, first.farm)

@@ -22,7 +22,14 @@ from app.admin.state import (
 )
 from app.errors import ConfigError, FarmUnreachable
 
-FARM = FarmFile("http://a", "http://f", "postgresql://d", "redis://b", {"api": 1})
+FARM = FarmFile("http://a", "http://f", "postgresql://d", "redis://b", {"api": 1}, "/p.yaml")
+
+
+def test_a_farm_shows_no_password_and_names_its_policy():
+    shown = {"api_url": "http://a", "flower_url": "http://f", "ports": {"api": 1}}
+    assert FARM.show() == shown | {"policy": "/p.yaml"}
+
+
 STATUS = FarmStatus(
     7, FarmState.RUNNING, "", [ProcessStatus("asset", ProcessState.RUNNING, 8, 1.5, 2, "note")]
 )
