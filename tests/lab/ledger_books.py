@@ -22,6 +22,16 @@ def check_all(bench: LedgerBench, rows: list[dict]) -> None:
         check_books(row, [s for s in rows if s["execution_id"] == row["id"]])
     holders = [(s["tenant"], s["mutex"]) for s in rows if s["mutex"] and s["state"] in HELD]
     assert len(holders) == len(set(holders)), "a mutex has one holder at most"
+    for counted in bench.ask("select * from failure_counts"):
+        _check_count(counted, [s for s in rows if s["execution_id"] == counted["execution_id"]])
+
+
+def _check_count(counted: dict, steps: list[dict]) -> None:
+    """Failures are counted, and those that were requeued are not any more."""
+    kind, place = ("block", counted["block"]) if counted["block"] else ("step", counted["position"])
+    rows = [s for s in steps if s["block" if kind == "block" else "position"] == place]
+    rows = [s for s in rows if "block" not in (s["template"] or {})]
+    assert counted["failed"] == len(_failures(kind, rows))
 
 
 def check_books(row: dict, steps: list[dict]) -> None:
@@ -185,9 +195,9 @@ class Past:
     #: Rows that armed and must not run twice, by their token.
     armed: dict[int, UUID] = field(default_factory=dict)
 
-    def check(self, rows: list[dict], word: str) -> None:
-        """After this word."""
-        if word not in BRINGS_BACK:
+    def check(self, rows: list[dict], words: set[str]) -> None:
+        """After these words."""
+        if not words & BRINGS_BACK:
             now = {row["id"]: row for row in rows}
             for number, before in self.final.items():
                 after = now.get(number, {})
@@ -201,12 +211,12 @@ class Past:
             if row["token"]:
                 start = (row["id"], row["run"], row["attempt"])
                 assert self.tokens.setdefault(row["token"], start) == start
-            self._check_effect(row, word)
+            self._check_effect(row, words)
 
-    def _check_effect(self, row: dict, word: str) -> None:
+    def _check_effect(self, row: dict, words: set[str]) -> None:
         before = self.armed.get(row["id"])
         if before and row["token"] != before and row["state"] not in FINAL_STATES:
-            assert word in BY_WORD, "nobody said that it may run again"
+            assert words & BY_WORD, "nobody said that it may run again"
         if row["armed"] and row["repeat"] in {"never", "probe"} and row["state"] in HELD:
             self.armed[row["id"]] = row["token"]
         else:

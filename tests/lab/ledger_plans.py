@@ -10,7 +10,7 @@ from tests.lab.shapes import Batches, LateBlock
 from tool_catalog.model import Effect, Repeat
 
 HOSTS = tuple("abcd")
-CHANGES = [Repeat.NEVER, Repeat.IDEMPOTENT, Repeat.PROBE]
+CHANGES = [Repeat.NEVER, Repeat.PROBE, Repeat.IDEMPOTENT, Repeat.PROBE]
 #: Limits that rows of all plans share.
 ONE = Cap("one", "of a kind", running=1)
 TWO = Cap("two", "of a kind", running=2)

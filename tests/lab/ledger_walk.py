@@ -16,7 +16,7 @@ from tests.lab.ledger_oracle import check_batch, may_start, predict, resolved
 from tests.lab.ledger_plans import ASK, HOSTS
 from tests.lab.ledger_words import QUEUE, UNKNOWN
 from tests.lab.shapes import lay_out, on_hosts
-from tool_catalog.model import Reason
+from tool_catalog.model import Reason, Repeat
 
 RULES = ("block", "max_failures", "block_on_failure", "on_failure", "max_parallel")
 #: What the holder of a row says of it, and the sweeper.
@@ -24,12 +24,15 @@ HOLDERS = ["succeed", "fail", "stop", "arm", "interrupt", "retry", "release", "r
 STOPPED = done(State.CANCELLED, Reason.STOPPED)
 PROBES = ["done", "not done", "no answer"]
 SPOKEN = [*HOLDERS, *PROBES]
+#: Said of a row that has armed, else there is little to learn from it.
+UNSURE = {"interrupt", "retry"}
 #: What others do; each is a method.
 OTHERS = [
     "claim",
     "expand",
     "skip",
     "cancel",
+    "resolve",
     "resolve",
     "resume",
     "requeue",
@@ -58,18 +61,37 @@ class Walk:
     executions: dict = field(default_factory=dict)
     held: list[Step] = field(default_factory=list)
     lost: list[Step] = field(default_factory=list)
+    #: The words of the last event.
+    said: set[str] = field(default_factory=set)
 
     def act(self, word: str, choice: int) -> None:
         """One event; where a word has nothing to act on, something begins instead."""
+        self.said = {word}
         if word in OTHERS:
             acted = getattr(self, f"_{word}")(choice)
         else:
             acted = bool(self.held)
-            if self.held:
-                self._say(word, self.held[choice % len(self.held)])
+            if word in PROBES:  # first of all of what has one
+                self.held.sort(key=lambda step: step.repeat is not Repeat.PROBE)
+                choice = 0
+            for said in ("arm", word) if word in UNSURE else (word,):
+                if self.held:
+                    self._say(said, self.held[choice % len(self.held)])
         if not acted:
-            _ = self._expand(choice) or self._claim(choice) or self._approve(choice)
+            self._go_on(choice)
         self._sort()
+
+    def _go_on(self, choice: int) -> None:
+        """Something begins, or ends; where all is over, people have it begin again."""
+        if self._skip(choice) if choice % 4 == 0 else self._expand(choice):
+            return
+        if self._claim(choice) or self._approve(choice):
+            return
+        if self.held:
+            self._say("fail" if choice % 3 else "succeed", self.held[choice % len(self.held)])
+        else:
+            self.said.add("resume")
+            _ = self._resume(choice) or self._undo(choice)
 
     def _pick(self, choice: int) -> UUID:
         return list(self.executions)[choice % len(self.executions)]
@@ -141,8 +163,8 @@ class Walk:
             "retry": lambda: ledger.retry_step(step, FAILED),
             "release": lambda: ledger.release_step(step),
             "reap": lambda: self._reap(step),
-            "succeed": lambda: self.bench.finish(step),
-            "fail": lambda: self.bench.finish(step, FAILED),
+            "succeed": lambda: self.bench.finish(step, send=1),
+            "fail": lambda: self.bench.finish(step, FAILED, send=1),
             "stop": lambda: self.bench.finish(step, STOPPED),
         }
         if word in PROBES:
