@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app.api.auth import PartsOfFarm, Viewer
 from app.api.decisions import Decision, Person
-from app.api.sensitive import HIDDEN_NOTE, hide_output, is_sensitive
+from app.api.sensitive import HIDDEN_NOTE, TELLING, hide_output, is_sensitive
 from app.parts import Parts
 from app.principal import Principal
 from app.store.deadletters import LETTERS_LIMIT, Wanted
@@ -18,7 +18,7 @@ from tool_catalog.names import normalise
 router = APIRouter(prefix="/deadletter", tags=["deadletter"])
 
 #: Of an event's data, what may tell a sensitive output.
-_TOLD = frozenset({"summary", "lines", "probe", "resolved"})
+_TOLD = TELLING | {"lines"}
 #: A row's id, as `results` and the list show it.
 StepId = Annotated[int, Path(ge=1, lt=2**63)]
 

@@ -15,6 +15,8 @@ _HIDDEN: Mapping[str, Any] = {
     "stdout_tail": "",
     "stderr_tail": "",
 }
+#: Of an event's data, what may tell a sensitive output.
+TELLING = frozenset({"summary", "probe", "resolved"})
 HIDDEN_NOTE = "sensitive: its output needs the role operator"
 
 
@@ -65,7 +67,7 @@ class EventFilter:
             self._visible.add(step_id)
         if step_id is None or step_id in self._visible:
             return dict(event)
-        data = {name: value for name, value in given.items() if name != "summary"}
+        data = {name: value for name, value in given.items() if name not in TELLING}
         if "lines" in data:
             data["lines"] = []
         return {**event, "data": data}
@@ -75,7 +77,14 @@ def _hide_result(result: Mapping[str, Any]) -> dict[str, Any]:
     shown = {**result, **_HIDDEN, "summary": HIDDEN_NOTE}
     if "evidence" in result:
         late = [{**each, "summary": HIDDEN_NOTE} for each in result["evidence"]["late"]]
-        shown["evidence"] = {**result["evidence"], "lines": [], "late": late}
+        probe = {name: value for name, value in (result["evidence"].get("probe") or {}).items()
+                 if name not in {"evidence", "why"}}  # fmt: skip
+        shown["evidence"] = {
+            **result["evidence"],
+            "lines": [],
+            "late": late,
+            "probe": probe or None,
+        }
     return shown
 
 

@@ -116,8 +116,14 @@ def _tell_event(event: Mapping[str, Any]) -> str:
     """When, what, who, why."""
     by = f" by {event['actor']}" if event["actor"] else ""
     data = event["data"]
-    why = data.get("why") or data.get("resolved", {}).get("why") or data.get("summary") or ""
+    why = data.get("why") or data.get("resolved", {}).get("why") or _tell_probe(data)
+    why = why or data.get("summary") or ""
     return f"{moment(event['at'])}  {event['kind']}{by}  {cell(why)}".rstrip()
+
+
+def _tell_probe(data: Mapping[str, Any]) -> str:
+    found = data.get("probe")
+    return f"{found['found']}: {found['why']}" if found else ""
 
 
 @deadletter.command()

@@ -59,10 +59,6 @@ def _tell_probe(probe: Mapping[str, Any]) -> str:
     told = []
     if probe.get("at") or not asked_at:
         told = [f"{found} at {moment(probe['at'])} UTC" if probe.get("at") else str(found)]
-    if probe.get("evidence") is not None:
-        told.append(f"seen: {cell(probe['evidence'])}")
-    elif probe.get("why"):
-        told.append(cell(probe["why"]))
     if found == Found.NOT_DONE:
         told.append(f"what was begun may still be at work until {moment(probe['counts_at'])} UTC")
     if asked_at:
@@ -71,6 +67,10 @@ def _tell_probe(probe: Mapping[str, Any]) -> str:
         told.append(f"asked next at {moment(probe['next_at'])} UTC")
     elif probe.get("due"):
         told.append("asked as soon as a worker is there")
+    if probe.get("evidence") is not None:
+        told.append(f"seen: {cell(probe['evidence'])}")
+    elif probe.get("why"):
+        told.append(cell(probe["why"]))
     return ", ".join(told)
 
 

@@ -42,6 +42,7 @@ def interrupted(tool, step_id):
         "armed_at": "2026-01-01",
         "lines": [["stdout", "canary"]],
         "late": [late],
+        "probe": {"found": "not done", "at": "2026-01-01", "evidence": ["canary"], "why": "canary"},
     }
     return found
 
@@ -98,3 +99,14 @@ def test_evidence_tells_a_viewer_when_but_not_what():
     assert [late["state"] for late in evidence["late"]] == ["succeeded"]
     assert "canary" not in str(hidden)
     assert seen == execution["steps"][1]
+
+
+def test_what_a_probe_saw_is_hidden_and_that_it_was_asked_is_not():
+    [shown] = hide_output(
+        {"steps": [interrupted("show", 2)]}, Principal(1, "x", Role.VIEWER), Catalog()
+    )["steps"]
+    assert shown["results"][0]["evidence"]["probe"] == {"found": "not done", "at": "2026-01-01"}
+    assert "canary" not in str(shown)
+    told = {"probe": {"evidence": "canary"}, "resolved": {"evidence": "canary"}, "state": "x"}
+    event = {"step_id": 2, "data": {"tool": "show", "operation": "run", **told}}
+    assert "canary" not in str(EventFilter(EXECUTION, Catalog()).hide(event))

@@ -51,9 +51,9 @@ def test_everything_that_is_known_is_told():
         "late result:    2026-03-02 10:02:40 UTC, succeeded: done",
         (
             "its probe:      not done at 2026-03-02 10:00:09 UTC, "
-            'seen: {"ActiveState": "activating"}, '
             "what was begun may still be at work until 2026-03-02 10:02:21 UTC, "
-            "asked next at 2026-03-02 10:02:21 UTC"
+            "asked next at 2026-03-02 10:02:21 UTC, "
+            'seen: {"ActiveState": "activating"}'
         ),
         "stop:           unverified",
     ]
