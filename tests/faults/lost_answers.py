@@ -111,7 +111,7 @@ def _decide(arena: Arena) -> None:
         tag, host = arena.new_tag("decide"), OWN_HOSTS[2 + number]
         step = arena.step(tag, "s0", host, "wipe", confirm=host)
         execution = arena.submit_steps(tag, step)
-        asked = arena.farm.parts.records.list_approvals("default", execution)
+        asked = arena.farm.parts.approvals.of_execution("default", execution)
         for approval in asked:
             _say(arena, partial(decide, arena, approval))
         _wait_for(arena, execution, "succeeded", "cancelled", "interrupted")

@@ -106,7 +106,8 @@ def cut_off(server: str) -> Callable[[Arena], None]:
                 OPSFARM_BROKER_URL=near["broker"],
                 OPSFARM_HOST="island",
             )
-            if not arena.wait_until(lambda: _is_working(arena, "island")):
+            arena.wait_until(lambda: _is_seen(arena, "island"), 60)
+            if not arena.wait_until(lambda: _gets_work(arena, "island"), 60):
                 arena.note("the worker on the island got no work: the fault hit nothing")
             island.cut(ports[server])
             time.sleep(LONGER_THAN_LEASE_S)
@@ -117,8 +118,19 @@ def cut_off(server: str) -> Callable[[Arena], None]:
     return run
 
 
-def _is_working(arena: Arena, host: str) -> bool:
-    return any(str(row["worker"]).endswith(f"@{host}") for row in arena.read().rows)
+def _gets_work(arena: Arena, host: str) -> bool:
+    """Hand in more work for everybody; whether a worker of that host is at some of it."""
+    tag = arena.new_tag("work")
+    step = arena.step(tag, "s0", list(OWN_HOSTS), "look", before=0.2, after=0.2)
+    execution = arena.submit_steps(tag, step)
+
+    def at_work() -> bool:
+        rows = arena.rows_of(execution)
+        return any(
+            str(row["worker"]).endswith(f"@{host}") and row["state"] == "running" for row in rows
+        )
+
+    return arena.wait_until(at_work, 3)
 
 
 def _is_seen(arena: Arena, host: str) -> bool:
