@@ -33,6 +33,8 @@ class Pool(StrEnum):
 
 #: Exit status of a pool that its host cannot serve: a supervisor does not start it again.
 NOT_POSSIBLE = 77
+#: Exit status of a process whose settings, policy or tool files are wrong (sysexits.h: EX_CONFIG).
+REFUSED = 78
 
 #: What a tool file may state as `execution_location`, and the domain it means.
 EXECUTION_LOCATIONS: Mapping[str, Domain] = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from celery import Celery
 from sqlalchemy import Engine
@@ -14,7 +15,7 @@ from app.limits import check_limits
 from app.privilege import Login
 from app.promises import check_promises
 from app.publish import Publisher
-from app.safety import Policy, read_policy
+from app.safety import DEFAULT_POLICY, Policy, read_policy
 from app.selector import Selection, Selector
 from app.store.approvals import Approvals
 from app.store.artifacts import ArtifactStore
@@ -143,11 +144,11 @@ def read_catalog(settings: Settings) -> Catalog:
 
 def _make_rules(settings: Settings, catalog: Catalog) -> Rules:
     policy = read_policy(settings.policy_file)
-    _check_tools(policy, catalog)
+    _check_tools(policy, catalog, settings.policy_file or DEFAULT_POLICY)
     return Rules(policy, settings.routing, settings.queue_timeout_s, settings.approval_timeout_s)
 
 
-def _check_tools(policy: Policy, catalog: Catalog) -> None:
+def _check_tools(policy: Policy, catalog: Catalog, path: Path) -> None:
     """A rule about a tool that there is not would guard nothing."""
     key = "approval"
     try:
@@ -155,7 +156,7 @@ def _check_tools(policy: Policy, catalog: Catalog) -> None:
         key = "limits"
         check_limits(policy.limits, catalog)
     except UnknownName as error:
-        raise ConfigError(f"policy: {key}: {error}; see OPSFARM_POLICY_FILE") from None
+        raise ConfigError(f"policy {path}: {key}: {error}; see OPSFARM_POLICY_FILE") from None
 
 
 def _artifact_url(settings: Settings) -> str:

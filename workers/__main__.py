@@ -6,7 +6,7 @@ import warnings
 from app.config import Settings, read_settings
 from app.errors import ConfigError, Unavailable
 from app.observe.logs import set_up_logging
-from queues import NOT_POSSIBLE, Pool
+from queues import NOT_POSSIBLE, REFUSED, Pool
 from tool_catalog.model import CatalogError
 from workers import beat, dispatcher, flower
 from workers.capture import find_capabilities
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
         return run_pool(Pool(arguments[0]), settings)
     except (ConfigError, CatalogError, Unavailable) as error:
         sys.stderr.write(f"opsfarm {arguments[0]}: {error}\n")
-        return 1
+        return 1 if isinstance(error, Unavailable) else REFUSED
 
 
 def run_pool(pool: Pool, settings: Settings) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.admin.state import ProcessState, ProcessStatus
-from queues import NOT_POSSIBLE
+from queues import NOT_POSSIBLE, REFUSED
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
@@ -59,7 +59,7 @@ class Child:
         """Note an end, start it again when its pause is over. True when something changed."""
         if self.state is ProcessState.RUNNING:
             return self._note_end()
-        if self.state is ProcessState.RESTARTING and time.monotonic() >= self._start_again_at:
+        if self.is_paused and time.monotonic() >= self._start_again_at:
             self.restarts += 1
             self.start()
             return True
@@ -77,6 +77,11 @@ class Child:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is started again when its pause is over."""
+        return self.state in {ProcessState.RESTARTING, ProcessState.REFUSED}
 
     @property
     def ended(self) -> bool:
@@ -102,6 +107,8 @@ class Child:
         if time.time() - self.started_at > STEADY_S:
             self._pause_s = FIRST_PAUSE_S
         self.state, self.note = ProcessState.RESTARTING, f"ended with {_describe(code)}: {last}"
+        if code == REFUSED:
+            self.state, self.note = ProcessState.REFUSED, last
         self._start_again_at = time.monotonic() + self._pause_s
         self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
         return True

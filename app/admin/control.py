@@ -142,6 +142,9 @@ def find_missing(folder: StateFolder) -> str:
         raise ConfigError(f"the farm did not start: {why or 'its supervisor ended'}")
     if status is None or farm is None or status.state is not FarmState.RUNNING:
         return (status.message if status else "") or "starting"
+    refused = [p for p in status.processes if p.state is ProcessState.REFUSED]
+    if refused:
+        raise ConfigError(f"the farm did not start: {refused[0].note}")
     broken = [p for p in status.processes if p.name in NEEDED and _is_broken(p)]
     if broken:
         name, note = broken[0].name, broken[0].note

@@ -90,6 +90,8 @@ class ProcessState(StrEnum):
     RUNNING = "running"
     #: It ended by itself and is started again after a pause.
     RESTARTING = "restarting"
+    #: It said that its configuration is wrong (exit status 78); it is started again all the same.
+    REFUSED = "refused"
     #: It said that this host cannot serve it (exit status 77); its last line says why.
     NOT_POSSIBLE = "not possible here"
     STOPPED = "stopped"

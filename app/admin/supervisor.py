@@ -19,7 +19,6 @@ from app.admin.servers import answers, prepare_postgres, prepare_redis
 from app.admin.state import (
     FarmState,
     FarmStatus,
-    ProcessState,
     StateFolder,
     hold_lock,
     read_status,
@@ -158,7 +157,7 @@ class Supervisor:
 
     def _turn(self, timeout_s: float) -> None:
         """Wait for something to happen and see to it."""
-        paused = any(c.state is ProcessState.RESTARTING for c in self._children)
+        paused = any(child.is_paused for child in self._children)
         self._bell.wait(min(timeout_s, 0.1) if paused else timeout_s)
         changed = [child.watch() for child in self._children]
         if any(changed):

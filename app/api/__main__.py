@@ -9,6 +9,7 @@ from app.config import read_settings
 from app.errors import ConfigError
 from app.observe.logs import set_up_logging
 from app.parts import build_parts
+from queues import REFUSED
 from tool_catalog.model import CatalogError
 
 #: Watchers of events would keep a server from ending: they resume at the next one.
@@ -21,7 +22,7 @@ def main() -> int:
         serve()
     except (ConfigError, CatalogError) as error:
         sys.stderr.write(f"opsfarm api: {error}\n")
-        return 1
+        return REFUSED
     return 0
 
 

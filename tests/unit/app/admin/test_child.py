@@ -42,6 +42,14 @@ def test_what_it_wrote_last_explains_its_end(make):
     assert child.status.pid is None
 
 
+def test_a_wrong_configuration_is_told_and_tried_again(make):
+    child = make("print('policy x: limits: no tool'); raise SystemExit(78)")
+    child.start()
+    watch_until(child, ProcessState.REFUSED)
+    assert child.note == "policy x: limits: no tool"
+    watch_until(child, ProcessState.RUNNING)
+
+
 def test_a_signal_is_named(make):
     child = make("import os; os.kill(os.getpid(), 9)")
     child.start()

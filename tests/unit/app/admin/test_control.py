@@ -83,6 +83,13 @@ def test_what_does_not_stay_up_is_not_waited_for(folder, name):
             find_missing(folder)
 
 
+def test_a_wrong_configuration_is_told_at_once(folder):
+    with hold_lock(folder):
+        write_status(folder, status(process("comms", ProcessState.REFUSED)))
+        with pytest.raises(ConfigError, match="the farm did not start: its last words"):
+            find_missing(folder)
+
+
 def test_stopping_what_does_not_run(folder):
     assert control.stop_farm(folder, print) is False
 
