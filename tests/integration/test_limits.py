@@ -4,6 +4,8 @@ import time
 
 import pytest
 
+from app.cancel import cancel
+from app.store.outbox import Outbox
 from tests.lab.farm import Farm, hold, lines_of, mark
 
 POLICY = """
@@ -53,6 +55,23 @@ def test_two_run_and_the_others_say_why_they_wait(farm, tmp_path):
     assert most == 2
     assert {farm.read(plan.execution_id)["state"] for plan in plans} == {"succeeded"}
     assert sends(farm) == {"n": 5, "a": 1}, "who waits costs no message and no claim"
+
+
+def test_who_waited_too_long_for_an_asset_hears_who_held_it(farm, tmp_path):
+    first = farm.submit(hold("again", tmp_path / "holder", seconds="20"))
+    farm.wait_for_lines(tmp_path / "holder")
+    late = farm.submit(mark(tmp_path / "f", operation="change"))
+    farm.parts.records._read(
+        "update steps set queued_at = queued_at - interval '2 h'"
+        " where state = 'queued' returning id"
+    )
+    Outbox(farm.parts.autocommit).expire_queued()
+    row = farm.result(late.execution_id)
+    assert (row["state"], row["reason"]) == ("failed", "queue_timeout")
+    held = f"step holder of execution {first.execution_id} held its asset"
+    assert row["summary"] == f"{held} for more than 3600 s"
+    cancel(first.execution_id, farm.principal, farm.parts)
+    farm.wait_for(first.execution_id)
 
 
 def test_one_begins_at_a_time_and_the_dispatcher_wakes_by_itself(farm, tmp_path):

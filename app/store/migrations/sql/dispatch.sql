@@ -201,7 +201,8 @@ declare
     r record; v_count int := 0; v_answer jsonb;
 begin
     for r in select s.id, s.queue_timeout_s, s.queue, (
-                        select h.id from steps h where h.tenant = s.tenant and h.mutex = s.mutex
+                        select format('step %s of execution %s', h.key, h.execution_id)
+                        from steps h where h.tenant = s.tenant and h.mutex = s.mutex
                             and h.state in ('running', 'interrupted')) as blocked_by,
                     case when s.caps is not null and s.sent_at is null
                          then tell_limit(s, held_caps(true)) end as held_back
@@ -215,7 +216,7 @@ begin
             when r.blocked_by is null
                 then format('no worker of queue %s took it within %s s', r.queue,
                             r.queue_timeout_s)
-                else format('step %s held its asset for more than %s s', r.blocked_by,
+                else format('%s held its asset for more than %s s', r.blocked_by,
                             r.queue_timeout_s) end), null, 0);
         if (v_answer ->> 'accepted')::boolean then v_count := v_count + 1; end if;
     end loop;
