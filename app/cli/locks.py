@@ -3,7 +3,7 @@
 import click
 
 from app.cli.farm import open_farm
-from app.cli.output import examples, json_option, print_json, print_table, wants_json
+from app.cli.output import examples, json_option, moment, print_json, print_table, wants_json
 
 
 @click.command(epilog=examples("opsfarm locks", "opsfarm locks --json"))
@@ -20,10 +20,10 @@ def locks() -> None:
             held["execution_id"],
             f"{held['position']} ({held['step']})",
             held["state"],
-            held["since"],
+            moment(held["since"]),
             lock["waiting"],
         ]
         for lock in found
         for held in [lock["held_by"]]
     ]
-    print_table(["target", "held by execution", "step", "state", "since", "waiting"], rows)
+    print_table(["target", "held by execution", "step", "state", "since (UTC)", "waiting"], rows)

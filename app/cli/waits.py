@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from app.cli.output import moment
+
 _LINES = 10
 #: How the reasons of queued rows begin that wait for something to become free.
 _WAITS = ("limit: ", "no_worker: ")
@@ -15,7 +17,7 @@ def tell_holder(holder: Mapping[str, Any]) -> str:
     state = f", interrupted: {show}" if holder["state"] == "interrupted" else ""
     return (
         f"by step {holder['position']} ({holder['step']}){on} "
-        f"of execution {holder['execution_id']}, since {holder['since']}{state}"
+        f"of execution {holder['execution_id']}, since {moment(holder['since'])} UTC{state}"
     )
 
 

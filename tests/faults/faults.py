@@ -20,6 +20,7 @@ from tests.faults.process_faults import (
     cut_off,
     do_nothing,
     freeze_worker,
+    kill_after_effect,
     kill_at,
     kill_beats,
     kill_dispatchers,
@@ -44,6 +45,7 @@ FAULTS = (
         for point in POINTS
     ),
     Fault("kill all workers", kill_workers, fast=True),
+    Fault("kill all workers after an effect", kill_after_effect, fast=True),
     Fault("freeze worker past its lease", freeze_worker, fast=True),
     Fault("rolling restart", roll_workers, fast=True),
     Fault("kill both dispatchers", kill_dispatchers, fast=True),

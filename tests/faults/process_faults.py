@@ -35,6 +35,19 @@ def kill_workers(arena: Arena) -> None:
         signal_process(worker, signal.SIGKILL)
 
 
+def kill_after_effect(arena: Arena) -> None:
+    """Kill every worker when a step that must not repeat has acted, and has not ended."""
+    tag = arena.new_tag("acted")
+    arena.submit_steps(tag, arena.step(tag, "s0", list(OWN_HOSTS[:4]), after=5))
+
+    def has_acted() -> bool:
+        return any(step == f"{tag}/s0" for step, _ in arena.world.effects())
+
+    if not arena.wait_until(has_acted, 60):
+        arena.note("no step acted: the fault hit nothing")
+    kill_workers(arena)
+
+
 def freeze_worker(arena: Arena) -> None:
     """Stop a worker for longer than its lease, then let it go on."""
     worker = arena.workers()[0]

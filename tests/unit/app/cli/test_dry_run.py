@@ -78,12 +78,12 @@ def test_what_would_have_to_wait(capsys):
     holder = {"execution_id": "e", "step": "a", "position": 1, "target": None}
     shown = {
         "command": {"kind": "argv", "line": "true"},
-        "blocked_by": holder | {"state": "running", "since": "noon"},
+        "blocked_by": holder | {"state": "running", "since": "2026-01-02T12:00:00+00:00"},
         "lock": "asset:1",
         "limits": ["2 running systemctl"],
     }
     print_run("web-01", shown)
     assert capsys.readouterr().out.splitlines()[2:] == [
-        "    blocked by step 1 (a) of execution e, since noon",
+        "    blocked by step 1 (a) of execution e, since 2026-01-02 12:00:00 UTC",
         "    limit   at most 2 running systemctl",
     ]

@@ -23,10 +23,10 @@ def told(*rows):
 
 def test_who_holds_an_asset():
     assert tell_holder(HOLDER) == (
-        "by step 2 (restart) on web-01 of execution 0197c0de-1, since 2026-01-02T03:04:05+00:00"
+        "by step 2 (restart) on web-01 of execution 0197c0de-1, since 2026-01-02 03:04:05 UTC"
     )
     assert tell_holder({**HOLDER, "target": None, "state": "interrupted"}).endswith(
-        "since 2026-01-02T03:04:05+00:00, interrupted: "
+        "since 2026-01-02 03:04:05 UTC, interrupted: "
         "'opsfarm executions show 0197c0de-1' says how to go on"
     )
 
