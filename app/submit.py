@@ -49,7 +49,7 @@ def submit(
         raise Conflict(
             f"the key {key!r} stands for execution {opened.execution_id}, "
             "which has another plan, other inputs or another limit",
-            hint="to run this one, give a new key",
+            hint="to run this one, give a new key (Idempotency-Key, or --key)",
         )
     sent = parts.publisher.publish(opened.sending)
     return Accepted(

@@ -275,7 +275,8 @@ def record(tmp_path, require_root, require_program):
     @contextmanager
     def run(port):
         file, log = tmp_path / "planted.pcap", tmp_path / "tcpdump.log"
-        options = ["-Z", "root", "-i", "lo", "--immediate-mode", "-U"]
+        # Room for more than a few packets, which each take as much of it as the longest could.
+        options = ["-Z", "root", "-i", "lo", "--immediate-mode", "-U", "-B", "16384"]
         argv = [program, *options, "-w", str(file), f"tcp port {port}"]
         with run_daemon(argv, log, lambda: "listening on" in log.read_text()):
             yield file

@@ -349,7 +349,7 @@ def test_a_step_of_finally_alone_goes_on(bench):
 def test_a_success_is_not_resumed(bench, only_failed):
     execution = bench.open(make_step("a"))
     bench.run(execution, "a")
-    with pytest.raises(Conflict, match="state succeeded"):
+    with pytest.raises(Conflict, match="it is succeeded"):
         resume(bench, execution, only_failed=only_failed)
     assert bench.events(execution)[-1] == "execution.finished"
 
@@ -362,7 +362,7 @@ def test_what_is_not_final_is_not_resumed(bench, state):
         execution = bench.open(make_step("a", rows=2))
         bench.finish(bench.take(execution, "a"), FAILED)
     before = bench.rows(execution)
-    with pytest.raises(Conflict, match=f"state {state}"):
+    with pytest.raises(Conflict, match=f"it is {state}"):
         resume(bench, execution)
     assert bench.rows(execution) == before
 
