@@ -1,6 +1,7 @@
 """Perform a claimed step's operation: look, act, look again, and say what came of it."""
 
 import logging
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,11 +91,21 @@ class _Act:
         return result
 
     def _arm(self, control: StepControl) -> None:
-        arm(self.running, self.caller.shop, self.caller.scrub.scrub_value(self.before))
-        if control.seconds_left == 0 and control.arms:
-            # A process that was frozen: somebody else may act in its place.
+        """Arm right before the first effect, and act on a fresh answer only.
+
+        A process that was frozen since it asked may have lost its step: somebody else may act in
+        its place, or on what it holds no more.
+        """
+        shop, asked_at = self.caller.shop, float("-inf")
+        if self.running.armed:
+            return
+        while time.monotonic() - asked_at > shop.settings.self_kill_s / 2:
             self.running.armed = False
-            raise StepError(Reason.TIMEOUT, "its time was over before it began")
+            asked_at = time.monotonic()
+            arm(self.running, shop, self.caller.scrub.scrub_value(self.before))
+            if control.seconds_left == 0 and control.arms:
+                self.running.armed = False
+                raise StepError(Reason.TIMEOUT, "its time was over before it began")
 
     def _act(self, control: StepControl) -> StepResult:
         try:

@@ -68,6 +68,7 @@ class Arena(AbstractContextManager["Arena"]):
         self.triggers = self.folder / "triggers"
         self.triggers.mkdir()
         self._noted: list[str] = []
+        self._told: set[str] = set()
         self._seen_texts: list[str] = []
         self._changes: dict[str, str] = {}
         write_tool(self.folder / "farm" / "tools")
@@ -171,7 +172,7 @@ class Arena(AbstractContextManager["Arena"]):
         sender.join()
         settled = self.wait_until(lambda: is_settled(self.read(only_open=True)), self.settle_s)
         ledger = self.read(whole=True)
-        breaches = [*self.judge(ledger), *self._noted, *self._unnamed_waits()]
+        breaches = [*self._judge_anew(ledger), *self._noted, *self._unnamed_waits()]
         self._noted.clear()
         if not settled:
             breaches.append(f"not settled after {self.settle_s:g} s; {self._tell()}")
@@ -183,6 +184,12 @@ class Arena(AbstractContextManager["Arena"]):
         """Every breach of an invariant, now."""
         accepted = [str(number) for number in self.accepted]
         return find_breaches(ledger, self.world, accepted, self._other_texts(), self.canary)
+
+    def _judge_anew(self, ledger: Ledger) -> list[str]:
+        """As `judge`, without what was told before: the world forgets nothing."""
+        found = [each for each in self.judge(ledger) if each not in self._told]
+        self._told.update(found)
+        return found
 
     def read(self, *, only_open: bool = False, whole: bool = False) -> Ledger:
         """The ledger's tables; waits for a server that is on its way back."""

@@ -194,7 +194,7 @@ def shop(tmp_path, monkeypatch):
     return SimpleNamespace(
         worker="w",
         queues=("automation",),
-        settings=SimpleNamespace(window=64, resend_s=10),
+        settings=SimpleNamespace(window=64, resend_s=10, self_kill_s=20.0),
         catalog=catalog,
         ledger=ledger,
         sessions=FakeSessions(),

@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import StepError
 from app.step import State, Step
+from tasks import perform as perform_module
 from tasks import verify
 from tasks.live_output import LiveOutput
 from tasks.perform import perform
@@ -121,12 +122,13 @@ class ScriptedRunner:
 
 
 class ArmedLedger:
-    def __init__(self):
+    def __init__(self, answers=()):
         self.armed = []
+        self.answers = list(answers)
 
     def arm_step(self, step, before):
         self.armed.append(before)
-        return True
+        return self.answers.pop(0)() if self.answers else True
 
 
 @pytest.fixture
@@ -137,12 +139,12 @@ def bench(tmp_path, monkeypatch):
     monkeypatch.setattr(verify, "_FIRST_PAUSE_S", 0.001)
     monkeypatch.setattr(verify, "_LONGEST_PAUSE_S", 0.002)
 
-    def run(operation, *script, cancelled=None, **members):
-        ledger = ArmedLedger()
+    def run(operation, *script, cancelled=None, arms=(), **members):
+        ledger = ArmedLedger(arms)
         runner = ScriptedRunner(*script)
         shop = SimpleNamespace(
             worker="w",
-            settings=None,
+            settings=SimpleNamespace(self_kill_s=20.0),
             ledger=ledger,
             artifacts=None,
             secrets=None,
@@ -335,6 +337,32 @@ def test_reads_take_no_longer_than_the_step_has(bench):
     assert all(control.timeout_s <= 2.0 for _, control in ran.runner.calls)
 
 
-def test_a_process_that_was_frozen_while_it_armed_does_not_act(bench):
+def test_a_process_that_was_frozen_past_its_time_does_not_act(bench):
     ran = bench("sure", unit(1), timeout_s=0.0)
     assert (ran.result.reason, ran.result.unknown) == (Reason.TIMEOUT, False)
+
+
+@pytest.fixture
+def frozen(monkeypatch):
+    """`frozen(then)`: half a minute passes before this answer of the ledger is heard."""
+    passed = [0.0]
+    real = perform_module.time.monotonic
+    clock = SimpleNamespace(monotonic=lambda: real() + passed[0])
+    monkeypatch.setattr(perform_module, "time", clock)
+
+    def answer(then):
+        passed[0] += 30.0
+        return then
+
+    return lambda then: lambda: answer(then)
+
+
+def test_a_process_that_was_frozen_asks_again_whether_it_may_act(bench, frozen):
+    ran = bench("start", unit(1), DONE, unit(2), arms=[frozen(True)], timeout_s=90.0)
+    assert (ran.result.state, len(ran.armed)) == (State.SUCCEEDED, 2)
+
+
+def test_a_process_that_lost_its_step_while_it_was_frozen_does_not_act(bench, frozen):
+    ran = bench("start", unit(1), DONE, arms=[frozen(True), lambda: False], timeout_s=90.0)
+    assert (ran.result.state, ran.result.stopped) == (State.CANCELLED, "verified")
+    assert (len(ran.armed), ran.calls) == (2, ["show web 3", "start web"])
