@@ -162,7 +162,7 @@ class Arena(AbstractContextManager["Arena"]):
         """Hand in plans, hurt the farm among them, wait, judge. `apart`: no two plans meet."""
         before = {row["id"] for row in self.read().rows}
         self._handed_in = len(self.accepted)
-        sender = threading.Thread(target=self._send, args=(plans, name, apart))
+        sender = threading.Thread(target=self._send, args=(plans, name, apart), daemon=True)
         sender.start()
         self.wait_until(lambda: self._is_under_way(plans))
         self._peek()

@@ -10,9 +10,13 @@ import subprocess
 import threading
 import time
 from contextlib import AbstractContextManager, suppress
+from ipaddress import IPv4Network
 from pathlib import Path
 
 _CHUNK = 65536
+#: Kept for tests of networks (RFC 2544): 32,768 cables with four addresses each.
+_RANGE = IPv4Network("198.18.0.0/15")
+_PROCESSES, _ISLANDS, _CABLES = 4096, 4, 2
 _numbers = itertools.count()
 
 
@@ -59,7 +63,7 @@ class Island(AbstractContextManager["Island"]):
         _wait_for_namespace(self._holder.pid)
         self.enter = ("nsenter", f"--net=/proc/{self._holder.pid}/ns/net")
         _run(*self.enter, "ip", "link", "set", "lo", "up")
-        self._number = (os.getpid() + next(_numbers)) % 250
+        self._number = os.getpid() % _PROCESSES, next(_numbers) % _ISLANDS
         self._cables: dict[int, str] = {}
         self._relays = [self._connect(place, port) for place, port in enumerate(ports)]
 
@@ -73,8 +77,7 @@ class Island(AbstractContextManager["Island"]):
 
     def address(self, port: int) -> str:
         """Where the server of that port is reached from inside."""
-        place = list(self._cables).index(port)
-        return f"198.19.{self._number}.{4 * place + 1}"
+        return str(self._network(list(self._cables).index(port))[1])
 
     def cut(self, port: int) -> None:
         """Pull the cable to this server; nobody is told."""
@@ -84,14 +87,21 @@ class Island(AbstractContextManager["Island"]):
         """Put it in again."""
         _run("ip", "link", "set", self._cables[port], "up")
 
+    def _network(self, place: int) -> IPv4Network:
+        """Two addresses for one cable, which no other island of any process has."""
+        process, island = self._number
+        cable = (process * _ISLANDS + island) * _CABLES + place
+        return IPv4Network((int(_RANGE[0]) + 4 * cable, 30))
+
     def _connect(self, place: int, port: int) -> Relay:
-        near, far = f"opsisl{self._number}x{place}", f"to{place}"
+        process, island = self._number
+        near, far = f"isl{process}n{island}x{place}", f"to{place}"
         self._cables[port] = near
         pid = str(self._holder.pid)
         _run("ip", "link", "add", near, "type", "veth", "peer", "name", far, "netns", pid)
         _run("ip", "addr", "add", f"{self.address(port)}/30", "dev", near)
         _run("ip", "link", "set", near, "up")
-        inside = f"198.19.{self._number}.{4 * place + 2}/30"
+        inside = f"{self._network(place)[2]}/30"
         _run(*self.enter, "ip", "addr", "add", inside, "dev", far)
         _run(*self.enter, "ip", "link", "set", far, "up")
         return Relay(self.address(port), port)

@@ -17,7 +17,7 @@ from tests.faults.process import LOST_ANSWERS
 
 #: How long one part of the story may take, and how often it is played.
 _PART_S = 20.0
-_TIMES = 4
+_TIMES = 8
 #: How a read ends: the answers to all three claims that it may have can be lost.
 _DONE = ("succeeded", "failed")
 
@@ -145,12 +145,13 @@ def _drain(arena: Arena) -> None:
     """Workers that drain give back what had no effect, and interrupt what may have had one."""
     tag = arena.new_tag("drain")
     # Until each worker's first words are lost: what is armed and not heard of is reaped instead.
-    warm = arena.step(f"{tag}-warm", "s0", list(OWN_HOSTS[8:]), "again")
-    _wait_for(arena, arena.submit_steps(f"{tag}-warm", warm), *_DONE)
+    warm = arena.step(f"{tag}-warm", "s0", list(OWN_HOSTS[8:]), "again", before=0.2)
+    warmed = arena.submit_steps(f"{tag}-warm", warm)
+    arena.wait_until(lambda: all(row["state"] in _DONE for row in arena.rows_of(warmed)), _PART_S)
     for number, operation in enumerate(["look", "once"] * 3):
         name = f"{tag}-{number}"
         arena.submit_steps(name, arena.step(name, "s0", OWN_HOSTS[number], operation, before=4))
-    arena.wait_until(lambda: len(_begun(arena, tag)) >= 7, 5)
+    arena.wait_until(lambda: len(_begun(arena, tag)) >= 7, 10)
     for worker in arena.workers():
         signal_process(worker, signal.SIGTERM)
     arena.wait_until(lambda: _interrupted(arena, tag))

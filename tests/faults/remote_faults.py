@@ -59,7 +59,7 @@ def hang_host(arena: Arena) -> None:
     tag = arena.new_tag("hang")
     for operation, wanted in (("again", "succeeded"), ("once", "interrupted")):
         name = f"{tag}-{operation}"
-        step = arena.step(name, "s0", FAR, operation, before=1, timeout_s=2)
+        step = arena.step(name, "s0", FAR, operation, before=1, timeout_s=6)
         step["retries"] = {"max": 0, "backoff_s": 0.1}
         execution = arena.submit_steps(name, step)
         arena.wait_until(partial(processes_of, arena.world.path, name), 10)
