@@ -19,7 +19,7 @@ PYTHON := $(shell for python in python3.11 python3.12 python3 /usr/bin/python3; 
 
 # Tests side by side: half as many again as there are cores, because most of them wait; who has
 # nothing left to do takes over from the others.
-PYTEST := $(BIN)/python -m pytest -q -n $(shell echo $$(($$(nproc) * 3 / 2))) --dist worksteal
+PYTEST = $(BIN)/python -m pytest -q -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 3 / 2))) --dist worksteal
 
 # When this began, for the times that the demo prints.
 BEGAN := $(shell date +%s.%N)
