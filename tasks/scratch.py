@@ -33,11 +33,12 @@ class Scratch:
 
     def hold(self) -> None:
         """Take the folder, and remove those of processes that are gone."""
-        for _ in range(
-            _TRIES
-        ):  # another worker may be removing it, as that of our pid's last owner
+        # Another worker may just be removing it, as what the last owner of our pid left.
+        for _ in range(_TRIES):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = self._lock or _lock(self._folder)
+            self._lock = _lock(self._folder)
+            if self._lock is not None:
+                break
         for folder in self._folder.parent.glob(f"{_PREFIX}*"):
             if folder != self._folder:
                 _remove_left(folder)
