@@ -1,7 +1,7 @@
 """What a fault is."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from tests.faults.arena import Arena
 
@@ -20,8 +20,10 @@ class Fault:
     apart: bool = False
     #: How many plans it needs at least to fall among them.
     plans: int = 16
-    #: Takes so long that one seed is enough, and that it has an arena of its own.
+    #: Has an arena of its own, for one seed: it takes long, or needs settings of its own.
     alone: bool = False
+    #: Those of the farm where it plays alone.
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def fits(self, broker: str) -> bool:
         """Whether it makes sense where this is the broker ("redis", "redis7", "rabbitmq")."""

@@ -39,7 +39,16 @@ from tests.faults.server_faults import (
 from tests.faults.tool_faults import kill_tools, run_rogues
 
 FAULTS = (
-    Fault("nothing", do_nothing, fast=True, apart=True),
+    Fault(
+        "nothing",
+        do_nothing,
+        fast=True,
+        apart=True,
+        plans=24,
+        alone=True,
+        # That of production: a message that a busy machine serves late was not lost.
+        settings={"OPSFARM_RESEND_S": "10"},
+    ),
     *(
         Fault(f"kill worker {point.replace('_', ' ')}", kill_at(point), fast=True)
         for point in POINTS

@@ -2,7 +2,7 @@
 
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ class Job:
     faults: tuple[str, ...] = ()
     #: At least so many plans a fault.
     plans: int = 1
-    #: Of one fault that mostly waits.
+    #: Of one fault that has an arena of its own.
     alone: bool = False
     #: The guard.
     control: str = ""
@@ -62,7 +62,10 @@ def _play(job: Job, verdicts: list[Verdict]) -> Played:
         told = f"seen: {breaches[0]}" if breaches else "NOT SEEN"
         print(f"without guard, seed {job.seed}: {job.control}: {told}", flush=True)
         return Played(job, seen=bool(breaches))
-    with open_arena(job.broker, job.seed) as arena:
+    settings: dict[str, str] = {}
+    for fault in FAULTS:
+        settings |= fault.settings if job.alone and fault.name in job.faults else {}
+    with open_arena(job.broker, job.seed, settings) as arena:
         verdicts.extend(_play_faults(job, arena))
         return Played(job, tuple(verdicts))
 
@@ -80,14 +83,16 @@ def _play_faults(job: Job, arena: Arena) -> Iterator[Verdict]:
 
 
 @contextmanager
-def open_arena(broker: str, seed: int) -> Iterator[Arena]:
+def open_arena(
+    broker: str, seed: int, settings: Mapping[str, str] | None = None
+) -> Iterator[Arena]:
     """A farm of its own on that broker; nothing of it is left at the end."""
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         with open_broker(broker, folder) as server:
             program = REDIS_7 if broker == "redis7" else None
-            with Arena(folder, seed, server, program) as arena:
+            with Arena(folder, seed, server, program, dict(settings or {})) as arena:
                 yield arena
 
 

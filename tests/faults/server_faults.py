@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from app.errors import Unavailable
-from tests.faults.arena import Arena
+from tests.faults.arena import Arena, signal_process
 from tests.faults.plans import OWN_HOSTS
 
 
@@ -26,10 +26,16 @@ def kill_redis(persistence: str) -> Callable[[Arena], None]:
 
 
 def flush_redis(arena: Arena) -> None:
-    """Throw every message away, again and again."""
-    for _ in range(60):
+    """Throw every message away, again and again, while the workers stand still (within a lease)."""
+    for _ in range(5):
+        workers = arena.workers()
+        for worker in workers:
+            signal_process(worker, signal.SIGSTOP)
+        arena.wait_until(arena.farm.depth, 0.5)
         arena.servers.client.flushall()
-        time.sleep(0.02)
+        for worker in workers:
+            signal_process(worker, signal.SIGCONT)
+        time.sleep(0.1)
 
 
 def fill_redis(arena: Arena) -> None:
