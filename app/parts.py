@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from celery import Celery
 from sqlalchemy import Engine
@@ -144,13 +143,13 @@ def read_catalog(settings: Settings) -> Catalog:
 
 def _make_rules(settings: Settings, catalog: Catalog) -> Rules:
     policy = read_policy(settings.policy_file)
-    _check_tools(policy, catalog, settings.policy_file or DEFAULT_POLICY)
+    check_policy(policy, catalog, settings)
     return Rules(policy, settings.routing, settings.queue_timeout_s, settings.approval_timeout_s)
 
 
-def _check_tools(policy: Policy, catalog: Catalog, path: Path) -> None:
-    """A rule about a tool that there is not would guard nothing."""
-    key = "approval"
+def check_policy(policy: Policy, catalog: Catalog, settings: Settings) -> None:
+    """Refuse rules about a tool that there is not: they guard nothing. Raises ConfigError."""
+    path, key = settings.policy_file or DEFAULT_POLICY, "approval"
     try:
         check_tools(policy.approval, catalog)
         key = "limits"

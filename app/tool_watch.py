@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from app.approval_policy import check_tools
-from app.errors import Conflict, Unavailable
-from app.parts import Parts, read_catalog
+from app.errors import ConfigError, Conflict, Unavailable
+from app.parts import Parts, check_policy, read_catalog
 from app.store.db import guard_unavailable, make_engine
 from app.store.listener import Listener
 from tool_catalog.loader import Catalog, read_digest
 from tool_catalog.model import CatalogError
-from tool_catalog.names import UnknownName
 
 #: Where a reload is told; the payload is the digest of the catalogue of whoever was asked for it.
 CHANNEL = "opsfarm_tools"
@@ -40,9 +38,9 @@ def reload_tools(parts: Parts, prepare: Prepare = lambda _catalog: None) -> Relo
     """Read the tool files of this host and take them; raises CatalogError, and nothing changed."""
     new, old = read_catalog(parts.settings), parts.catalog.tools
     try:
-        check_tools(parts.rules.policy.approval, new)
-    except UnknownName as error:
-        raise CatalogError(f"the policy's approval rules: {error}") from None
+        check_policy(parts.rules.policy, new, parts.settings)
+    except ConfigError as error:
+        raise CatalogError(str(error)) from None
     prepare(new)
     parts.catalog.take_over(new)
     return Reloaded(

@@ -32,8 +32,9 @@ SLOTS_FACTOR = 4
 RETENTION_S = 600.0
 #: How soon a full queue is looked at again, and the least time between two rounds.
 BUSY_TICK_S = 0.05
-SELDOM_FACTOR = 19
 PACE_S = 0.01
+#: What looks at every waiting row rests for so many times as long as it took.
+SELDOM_FACTOR = 19
 
 
 class Seldom:

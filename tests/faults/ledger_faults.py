@@ -69,7 +69,8 @@ def race_for_host(arena: Arena) -> None:
         held = _claim(arena, one, rows[0])
         with ThreadPoolExecutor(1) as thread:
             other = thread.submit(_claim, arena, two, rows[1])
-            time.sleep(0.3)  # the second waits on the first one's commit, if anything holds it
+            # If anything holds the second, it waits on the first one's commit.
+            arena.wait_until(lambda: other.done() or _waits_for(arena, two), 5)
             one.commit()
             both = held and other.result()
             two.commit()
@@ -79,6 +80,17 @@ def race_for_host(arena: Arena) -> None:
         arena.note("one host was given to two workers at once")
     for number in executions:
         arena.farm.parts.ledger.cancel_execution(number, "ops", "the race is over", 8)
+
+
+def _waits_for(arena: Arena, connection: Any) -> bool:
+    """Whether a connection waits for a lock that another one holds."""
+    with psycopg2.connect(arena.dsn) as watcher, watcher.cursor() as cursor:
+        cursor.execute(
+            "select cardinality(pg_blocking_pids(%s)) > 0", [connection.info.backend_pid]
+        )
+        waits = bool(cursor.fetchone()[0])
+    watcher.close()
+    return waits
 
 
 def _claim(arena: Arena, connection: Any, row: int) -> bool:

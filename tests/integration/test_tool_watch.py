@@ -96,6 +96,24 @@ def test_a_bad_file_is_named_and_changes_nothing(farm):
     assert farm.call("GET", "/tools/parakeet").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("key", "rule"),
+    [("approval", "{tools: [parrot], need: other}"), ("limits", "{tools: [parrot], running: 1}")],
+)
+def test_a_tool_that_the_policy_names_is_not_taken_away(servers, tmp_path, key, rule):
+    own, policy = tmp_path / "own", tmp_path / "policy.yaml"
+    own.mkdir()
+    (own / "parrot.yaml").write_text(TOOL.format(word="hello"))
+    policy.write_text(f"{key}:\n  - {rule}\n")
+    settings = {"OPSFARM_TOOL_PATH": str(own), "OPSFARM_POLICY_FILE": str(policy)}
+    with RealFarm(servers, tmp_path / "farm", "api", settings=settings) as farm:
+        (own / "parrot.yaml").unlink()
+        status, _, said = reload(farm)
+        assert status == 2
+        assert f"policy {policy}: {key}: no tool 'parrot'" in said
+        assert farm.call("GET", "/tools/parrot").status_code == 200
+
+
 def test_only_an_admin_may(farm):
     assert farm.call("POST", "/tools/reload", role=Role.OPERATOR, json={}).status_code == 403
 

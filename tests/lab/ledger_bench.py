@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -291,3 +291,18 @@ def all_at_once(calls: list[Callable[[], Any]]) -> list[Any]:
         return function()
 
     return [thread.result() for thread in [InThread(begin, each) for each in calls]]
+
+
+def make_reversal(row: Mapping[str, Any], position: int, stage: int, **members: Any) -> CheckedStep:
+    """The step that reverses a row."""
+    target = Target(row["target"]["name"]) if row["target"] else None
+    step = make_change(
+        f"undo:{row['key']}",
+        position=position,
+        stage=stage,
+        block=row["free_block"],
+        max_failures=100,
+        block_on_failure="continue",
+        **members,
+    )
+    return replace(step, rows=(CheckedRow({}, target, undoes=row["id"]),))

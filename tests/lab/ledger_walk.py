@@ -1,17 +1,23 @@
 """A walk through the ledger: workers, dispatchers, sweepers and people, in any order."""
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.errors import Conflict
-from app.plan import CheckedRow, CheckedStep
+from app.plan import CheckedStep
 from app.principal import Principal
-from app.step import State, Step, Target
+from app.step import State, Step
 from app.store.deadletters import DeadLetters
 from app.store.decisions import Resolution, Voice
 from app.store.ledger import call
-from tests.lab.ledger_bench import FAILED, LedgerBench, done, make_change, make_step
+from tests.lab.ledger_bench import (
+    FAILED,
+    LedgerBench,
+    done,
+    make_reversal,
+    make_step,
+)
 from tests.lab.ledger_oracle import check_batch, may_start, predict, resolved
 from tests.lab.ledger_plans import ASK, HOSTS
 from tests.lab.ledger_words import QUEUE, UNKNOWN
@@ -208,7 +214,7 @@ class Walk:
             self.bench.end_due(row["id"], summary="nothing to undo")
             return
         self.bench.expand(
-            row["id"], *(_reversal(each, due.position + n, n) for n, each in enumerate(rows))
+            row["id"], *(make_reversal(each, due.position + n, n) for n, each in enumerate(rows))
         )
 
     def _skip(self, choice: int) -> bool:
@@ -320,16 +326,3 @@ class Walk:
                 return
             for n in range(len(self.rows("queued"))):
                 self._claim(n)
-
-
-def _reversal(row: dict, position: int, stage: int) -> CheckedStep:
-    target = Target(row["target"]["name"]) if row["target"] else None
-    step = make_change(
-        f"undo:{row['key']}",
-        position=position,
-        stage=stage,
-        block=row["free_block"],
-        max_failures=100,
-        block_on_failure="continue",
-    )
-    return replace(step, rows=(CheckedRow({}, target, undoes=row["id"]),))

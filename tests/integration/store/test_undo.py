@@ -11,7 +11,14 @@ from app.plan import Ask, CheckedRow, Need
 from app.step import State, Target
 from app.store.deadletters import DeadLetters
 from app.store.decisions import Resolution, Voice
-from tests.lab.ledger_bench import FAILED, all_at_once, done, make_change, make_step
+from tests.lab.ledger_bench import (
+    FAILED,
+    all_at_once,
+    done,
+    make_change,
+    make_reversal,
+    make_step,
+)
 from tests.lab.shapes import Batches
 
 UNDO = {"on_failure": "undo"}
@@ -23,27 +30,12 @@ def undoing(bench, execution):
     return row
 
 
-def reversal(row, position, stage, **members):
-    """The step that reverses a row."""
-    target = Target(row["target"]["name"]) if row["target"] else None
-    step = make_change(
-        f"undo:{row['key']}",
-        position=position,
-        stage=stage,
-        block=row["free_block"],
-        max_failures=100,
-        block_on_failure="continue",
-        **members,
-    )
-    return replace(step, rows=(CheckedRow({}, target, undoes=row["id"]),))
-
-
 def reverse(bench, execution):
     """Answer it as the dispatcher does: one row for each that is to be reversed."""
     asking = undoing(bench, execution)
     [due] = [due for due in bench.outbox.due_steps() if due.step_id == asking["id"]]
     rows = sorted(bench.outbox.rows_done(due), key=lambda row: -row["stage"])
-    steps = [reversal(row, due.position + place, place) for place, row in enumerate(rows)]
+    steps = [make_reversal(row, due.position + place, place) for place, row in enumerate(rows)]
     if steps:
         bench.expand(due.step_id, *steps)
     else:
@@ -158,7 +150,7 @@ def test_a_reversal_that_fails_leaves_its_target_alone(bench):
     due = bench.outbox.due_steps()[0]
     done_rows = bench.outbox.rows_done(due)
     steps = [
-        reversal(row, due.position + late, int(late), first_index=row["id"])
+        make_reversal(row, due.position + late, int(late), first_index=row["id"])
         for late, row in sorted(
             ((row["key"] == "a", row) for row in done_rows), key=lambda each: each[1]["id"]
         )
